@@ -1,0 +1,177 @@
+"""Feedback as it came in, what customers do, finished work, and what the router made of it.
+
+These models are the one definition: the HTTP API's schema, the topics' JSON Schema and the AsyncAPI document
+all come from them.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+TEXT_MAX_CHARS = 30_000
+
+Channel = Literal[
+    "survey", "ticket", "chat", "review", "social", "email", "call", "in_app", "community", "store", "web", "help_center"
+]
+Kind = Literal["bug", "request", "complaint", "comment", "praise", "question", "noise"]
+Priority = Literal["urgent", "high", "normal", "low"]
+SentimentLabel = Literal["positive", "neutral", "negative"]
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
+
+# Built-in ranges; `metrics:` in sources.yaml adds more. Inclusive.
+METRIC_RANGES: dict[str, tuple[float, float]] = {
+    "nps": (0, 10),
+    "csat": (1, 5),
+    "ces": (1, 7),
+    "hmd": (0, 1),
+    "stars": (1, 5),
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Score(_Strict):
+    metric: Label
+    value: float
+
+
+class Customer(_Strict):
+    """Personal fields stand here and nowhere else."""
+
+    id: Id | None = None
+    email: Annotated[str, StringConstraints(max_length=320, pattern=r"^[^\s@,;<>\"\x00-\x1f\x7f]+@[^\s@,;<>\"\x00-\x1f\x7f]+$")] | None = None
+    name: Annotated[str, StringConstraints(max_length=255)] | None = None
+    locale: Language | None = None
+    account_id: Id | None = None
+    role: Label | None = None
+    tier: Label | None = None
+    preferred_channel: Label | None = None
+
+
+class Feedback(_Strict):
+    """What somebody said: the body of `POST /v1/feedback`."""
+
+    source: Label
+    external_id: Id | None = None
+    text: Annotated[str, StringConstraints(max_length=TEXT_MAX_CHARS)] | None = None
+    title: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    language: Language | None = None
+    scores: Annotated[tuple[Score, ...], Field(max_length=50)] = ()
+    customer: Customer | None = None
+    channel: Channel | None = None
+    solicited: bool | None = None
+    touchpoint: Label | None = None
+    lifecycle_stage: Label | None = None
+    occurred_at: AwareDatetime | None = None
+    url: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+
+class FeedbackReceived(Feedback):
+    """The value of `feedback.received`: the feedback, its id, and when we had it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    id: str
+    workspace: str
+    received_at: datetime
+
+
+class Activity(_Strict):
+    """What a customer did: `data` of a `customer.activity` event."""
+
+    source: Label | None = None
+    customer: Customer
+    activity: Label
+    """login, usage, order, cancellation …: the sender's word."""
+    occurred_at: AwareDatetime | None = None
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if not (self.customer.id or self.customer.email):
+            raise ValueError("customer.id or customer.email is required: activity is somebody's")
+        return self
+
+
+class Work(_Strict):
+    """An issue or ticket that feedback is linked to was shipped or declined: `data` of `work.shipped` / `work.declined`."""
+
+    source: Label | None = None
+    work_id: Id
+    title: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    url: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    note: Annotated[str, StringConstraints(max_length=TEXT_MAX_CHARS)] | None = None
+    feedback_ids: tuple[Id, ...] = ()
+    occurred_at: AwareDatetime | None = None
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+
+class Sentiment(BaseModel):
+    label: SentimentLabel
+    score: float
+    """−1 (unhappy) to 1 (happy)."""
+
+
+class Reason(BaseModel):
+    """One step of a decision, for people: what decided, and the words or values it saw."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    """A stable slug: `rule.matched`, `default.team`, `sentiment.words`, `priority.rule` …"""
+    text: str
+    """In English, one sentence."""
+
+
+class Routing(BaseModel):
+    """What the router decided: the reserved member `routing` of a routed value."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["owner", "watcher"]
+    team: str
+    watchers: list[str]
+    tags: list[str]
+    theme: str
+    """The first tag set by the rule that assigned, else `general`: part of the case key."""
+    kind: Kind
+    sentiment: Sentiment
+    priority: Priority
+    language: str
+    """BCP 47, `und` when it cannot be told."""
+    confidence: float
+    decided_by: Literal["rule", "model", "default"]
+    rule: str | None
+    ruleset_version: str
+    follow_up: bool
+    """Whether the customer is owed an answer: all but praise, noise and a yes on the loop page, unless a rule says otherwise."""
+    history: bool = False
+    """Imported: routed and counted; cases without mails and without clocks."""
+    reasons: list[Reason]
+
+
+class FeedbackRouted(FeedbackReceived):
+    """The value of `feedback.routed.<team>`: the event as it came, plus its routing."""
+
+    routing: Routing
+
+
+class Decision(BaseModel):
+    """The value of `feedback.decisions`: what else the router decided about an event."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    workspace: str
+    decision: Literal["duplicate", "conflict", "discarded", "activity.noted", "work.noted"]
+    of: str | None = None
+    """topic/partition/offset of the occurrence that this one repeats."""
+    reason: str
+    decided_at: datetime
