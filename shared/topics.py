@@ -38,7 +38,9 @@ def named(workspace: str, topic: str) -> str:
     return topic if workspace == DEFAULT_WORKSPACE else f"{workspace}.{topic}"
 
 
-def all_topics(teams: Iterable[str], workspace: str = DEFAULT_WORKSPACE, partitions: int = DEFAULT_PARTITIONS) -> list[Topic]:
+def all_topics(
+    teams: Iterable[str], workspace: str = DEFAULT_WORKSPACE, partitions: int = DEFAULT_PARTITIONS
+) -> list[Topic]:
     """Every topic of a workspace. Received: customer's key, 7 days, which is also how far back a repeat is
     recognised. Routed and decisions: customer's key. Cases: the case's id, for good. Dead letters: the
     original key."""

@@ -12,7 +12,18 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 TEXT_MAX_CHARS = 30_000
 
 Channel = Literal[
-    "survey", "ticket", "chat", "review", "social", "email", "call", "in_app", "community", "store", "web", "help_center"
+    "survey",
+    "ticket",
+    "chat",
+    "review",
+    "social",
+    "email",
+    "call",
+    "in_app",
+    "community",
+    "store",
+    "web",
+    "help_center",
 ]
 Kind = Literal["bug", "request", "complaint", "comment", "praise", "question", "noise"]
 Priority = Literal["urgent", "high", "normal", "low"]
@@ -45,7 +56,12 @@ class Customer(_Strict):
     """Personal fields stand here and nowhere else."""
 
     id: Id | None = None
-    email: Annotated[str, StringConstraints(max_length=320, pattern=r"^[^\s@,;<>\"\x00-\x1f\x7f]+@[^\s@,;<>\"\x00-\x1f\x7f]+$")] | None = None
+    email: (
+        Annotated[
+            str, StringConstraints(max_length=320, pattern=r"^[^\s@,;<>\"\x00-\x1f\x7f]+@[^\s@,;<>\"\x00-\x1f\x7f]+$")
+        ]
+        | None
+    ) = None
     name: Annotated[str, StringConstraints(max_length=255)] | None = None
     locale: Language | None = None
     account_id: Id | None = None
