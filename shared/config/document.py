@@ -1,0 +1,167 @@
+"""YAML in which every value knows its line and column, so that an error can point at it.
+
+YAML 1.2's core schema, not 1.1's: `no`, `on` and `09:00` stay words. Duplicate keys, tags and runaway aliases
+are refused. `${NAME}` in a value is filled from the environment; `$${NAME}` stands for itself.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import Rejected
+
+Path = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_NODES = 200_000
+MAX_DEPTH = 32
+_VARIABLE = re.compile(r"\$?\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_INT = re.compile(r"[-+]?[0-9]{1,18}\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}" if self.line else f"{self.file}: {self.message}"
+
+
+class ConfigError(Rejected):
+    """The configuration is refused whole; the one in force stays in force."""
+
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        super().__init__("\n".join(str(issue) for issue in issues))
+        self.issues = list(issues)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file's plain data (dict, list, str, int, float, bool, None) and where each value stands."""
+
+    file: str
+    data: Any
+    marks: Mapping[Path, tuple[int, int]]
+
+    def issue(self, path: Path, message: str) -> Issue:
+        """An issue at that value, or at the nearest one around it that was written."""
+        at = path
+        while at and at not in self.marks:
+            at = at[:-1]
+        line, column = self.marks.get(at, (1, 1))
+        where = ".".join(str(part) for part in path)
+        return Issue(self.file, line, column, f"{where}: {message}" if where else message)
+
+    def error(self, path: Path, message: str) -> ConfigError:
+        return ConfigError([self.issue(path, message)])
+
+    def read(self, model: type[Model]) -> Model:
+        """The data as that model. Raises `ConfigError` with every field that does not fit."""
+        try:
+            return model.model_validate({} if self.data is None else self.data)
+        except ValidationError as error:
+            raise ConfigError(
+                [self.issue(_path(e["loc"]), _say(e)) for e in error.errors(include_input=False)]
+            ) from None
+
+
+def parse(file: str, text: str, env: Mapping[str, str] | None) -> Document:
+    """Raises `ConfigError`. `env` None leaves `${NAME}` as it stands."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise ConfigError([Issue(file, line, column, f"not YAML: {error.problem or error.context}")]) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError([Issue(file, 1, 1, f"not YAML: {str(error).splitlines()[0]}")]) from None
+    builder = _Builder(file, env)
+    data = builder.build(root, ()) if root is not None else None
+    if builder.issues:
+        raise ConfigError(builder.issues)
+    return Document(file, data, builder.marks)
+
+
+class _Builder:
+    def __init__(self, file: str, env: Mapping[str, str] | None) -> None:
+        self.file = file
+        self.env = env
+        self.marks: dict[Path, tuple[int, int]] = {}
+        self.issues: list[Issue] = []
+        self.nodes = 0
+
+    def build(self, node: yaml.Node, path: Path) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
+            raise ConfigError([self.at(node, "is too large or too deep")])
+        self.marks.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(child, (*path, index)) for index, child in enumerate(node.value)]
+        assert isinstance(node, yaml.MappingNode)
+        found: dict[str, Any] = {}
+        for key_node, child in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.issues.append(self.at(key_node, "a key must be a word"))
+                continue
+            key = str(key_node.value)
+            if key in found:
+                self.issues.append(self.at(key_node, f"the key {key!r} stands twice"))
+            self.marks[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            found[key] = self.build(child, (*path, key))
+        return found
+
+    def scalar(self, node: yaml.ScalarNode) -> Any:
+        value = str(node.value)
+        if "${" in value:
+            return self.expand(node, value)
+        if node.style in {"'", '"', "|", ">"}:
+            return value
+        if value in {"", "~", "null", "Null", "NULL"}:
+            return None
+        if value in {"true", "True", "TRUE"}:
+            return True
+        if value in {"false", "False", "FALSE"}:
+            return False
+        if _INT.match(value):
+            return int(value)
+        if _FLOAT.match(value):
+            return float(value)
+        return value
+
+    def expand(self, node: yaml.Node, value: str) -> str:
+        def fill(match: re.Match[str]) -> str:
+            if match[0].startswith("$$"):
+                return match[0][1:] if self.env is not None else match[0]
+            if self.env is None:
+                return match[0]
+            if match[1] not in self.env:
+                self.issues.append(self.at(node, f"the environment variable {match[1]} is not set"))
+                return ""
+            return self.env[match[1]]
+
+        return _VARIABLE.sub(fill, value)
+
+    def at(self, node: yaml.Node, message: str) -> Issue:
+        return Issue(self.file, node.start_mark.line + 1, node.start_mark.column + 1, message)
+
+
+def _path(loc: tuple[str | int, ...]) -> Path:
+    return tuple(part for part in loc if not (isinstance(part, str) and part.startswith(("function-", "tagged-"))))
+
+
+def _say(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "is not known here"
+    if error["type"] == "missing":
+        return "is required"
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,123 @@
+"""teams.yaml: who there is, when they work, and how they wish to hear."""
+
+import re
+from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from shared.config.document import Document
+
+# A team's name is part of a topic's name, so it follows Kafka's legal characters, without the dot.
+TeamName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Weekday = int
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_PERIOD = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(([01]\d|2[0-3]):([0-5]\d)|24:00)\Z")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hours(_Strict):
+    """`{zone: Asia/Shanghai, days: {mon-fri: ["09:00-12:00", "13:00-18:00"]}, holidays: CN}`"""
+
+    zone: str = "UTC"
+    days: dict[str, tuple[str, ...]]
+    holidays: str | tuple[str, ...] = ()
+    """A country code as python-holidays knows it (`CN`, `DE-BY`), or days: `["2026-12-24", …]`."""
+    working_days: dict[str, str | None] = Field(default_factory=dict)
+    """Make-up days: `{"2026-10-10": fri}`: a day that keeps that weekday's hours; null: Friday's."""
+
+    @field_validator("zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is not a time zone (IANA names, such as Asia/Shanghai)")
+        return value
+
+    @field_validator("days")
+    @classmethod
+    def _days(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        seen: set[int] = set()
+        for name, periods in value.items():
+            for day in weekdays(name):
+                if day in seen:
+                    raise ValueError(f"{DAYS[day]} stands twice")
+                seen.add(day)
+            last = 0
+            for start, end in (minutes(period) for period in periods):
+                if start < last or end <= start:
+                    raise ValueError(f"{name}: periods must be in order and must not overlap")
+                last = end
+        if not any(value.values()):
+            raise ValueError("a team that never works cannot keep a clock: give at least one period")
+        return value
+
+    def zone_info(self) -> ZoneInfo:
+        return ZoneInfo(self.zone)
+
+
+def weekdays(name: str) -> list[Weekday]:
+    """`mon`, `mon-fri`, `sat-mon` → numbers from Monday = 0. Raises ValueError."""
+    first, _, last = name.partition("-")
+    if first not in DAYS or (last and last not in DAYS):
+        raise ValueError(f"{name!r} is not a day or a range of days (mon, mon-fri)")
+    start = DAYS.index(first)
+    count = (DAYS.index(last or first) - start) % 7 + 1
+    return [(start + i) % 7 for i in range(count)]
+
+
+def minutes(period: str) -> tuple[int, int]:
+    """`09:00-12:00` → minutes since midnight. Raises ValueError."""
+    if not _PERIOD.match(period):
+        raise ValueError(f'{period!r} is not a period: write "09:00-12:00", in quotes')
+    start, end = period.split("-")
+    return tuple(int(part[:2]) * 60 + int(part[3:]) for part in (start, end))  # type: ignore[return-value]
+
+
+class Member(_Strict):
+    email: Annotated[str, StringConstraints(pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+$", max_length=320)]
+    languages: tuple[str, ...] = ()
+    name: str | None = None
+
+
+class Subscription(_Strict):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    channel: str
+
+
+class Team(_Strict):
+    name: TeamName
+    hours: Hours | None = None
+    """None: round the clock."""
+    members: tuple[Member, ...] = ()
+    subscribe: tuple[Subscription, ...] = ()
+
+
+class Teams(_Strict):
+    default_team: TeamName
+    teams: Annotated[tuple[Team, ...], Field(min_length=1)]
+    journey: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [team.name for team in self.teams]
+        if len(set(names)) != len(names):
+            raise ValueError("two teams have one name")
+        if self.default_team not in names:
+            raise ValueError(f"default_team {self.default_team!r} is not among the teams ({', '.join(names)})")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        return [team.name for team in self.teams]
+
+    def get(self, name: str) -> Team | None:
+        return next((team for team in self.teams if team.name == name), None)
+
+
+def read_teams(document: Document) -> Teams:
+    """Raises `ConfigError`."""
+    return document.read(Teams)

@@ -1,0 +1,332 @@
+"""What makes a process run: the parts every service shares, one task group, and an orderly end.
+
+A service is built from a `Runtime` and says what it serves, what it does for ever, and whether it is ready. The
+all-in-one process holds four of them, `python -m services.X` one; nothing else differs. On SIGTERM or Ctrl-C:
+no new connection, requests in hand finish, services drain, then tasks stop and connections close. A task that
+dies of anything but `Transient` (which it handles itself) takes the process with it: a supervisor starts it
+again, and a half-dead one serves nobody.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import uvicorn
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+from shared.auth import Authenticator, Keys
+from shared.clock import Clock, DatabaseClock
+from shared.config import STARTER, Config, ConfigError, config_of, read_dir
+from shared.config.store import ConfigStore
+from shared.config.teams import read_teams
+from shared.database import Database
+from shared.database.migrate import upgrade
+from shared.errors import FlywheelError, Misuse, Transient
+from shared.events.identity import Pseudonyms
+from shared.links import Links
+from shared.log import Log
+from shared.log.choose import open_log
+from shared.settings import Settings
+from shared.telemetry import get_logger
+from shared.topics import all_topics
+from shared.web.problems import RequestId, install
+from shared.web.protocol import server_config
+
+CONFIG_POLL_S = 1.0
+CLOCK_SYNC_S = 10.0
+DRAIN_REQUESTS_S = 4
+DRAIN_SERVICES_S = 4.0
+
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+_log = get_logger("runtime")
+_ready = Gauge("flywheel_ready", "1 when the service can do its work.", ["service"])
+
+
+class Service(Protocol):
+    """One of the four, as the runtime sees it."""
+
+    name: str
+    routes: APIRouter
+    hot_paths: Mapping[str, ASGIApp]
+    """POSTs served by a plain ASGI callable, before any framework: path → app. It renders its own problems."""
+    leads: bool
+    """Whether this service's `check` is deep enough to put a configuration in force."""
+
+    def check(self, config: Config) -> None:
+        """Raises `ConfigError` if this service could not work by it. Pure."""
+
+    async def configure(self, config: Config) -> None:
+        """Work by it from now on. Called before `run`, and at each change. Raises `ConfigError`: the old one stays."""
+
+    async def run(self) -> None:
+        """Until cancelled. Handles `Transient` itself."""
+
+    async def drain(self) -> None:
+        """Finish what is in hand; take nothing new."""
+
+    def not_ready(self) -> list[str]:
+        """Why this service cannot do its work now; empty when it can."""
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What a service is built from."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    log: Log
+    authenticator: Authenticator
+    keys: Keys
+    links: Links
+    pseudonyms: Pseudonyms
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process is asked to stop: long answers (SSE) end themselves."""
+
+
+Build = Callable[[Runtime], Awaitable[Service]]
+
+
+@contextlib.asynccontextmanager
+async def open_runtime(settings: Settings, name: str) -> Any:
+    """Everything a service needs, opened in order, closed in reverse. Raises `Misuse` or `Transient`."""
+    if settings.database_url is None:
+        raise Misuse("DATABASE_URL is not set: give postgresql://…, or use `flywheel up`, which brings its own")
+    await upgrade(settings.database_url)
+    async with contextlib.AsyncExitStack() as stack:
+        database = Database(settings.database_url, application_name=f"flywheel-{name}")
+        stack.push_async_callback(database.close)
+        clock = DatabaseClock(database.now)
+        await clock.sync()
+        log = await open_log(settings)
+        stack.push_async_callback(log.close)
+        authenticator = Authenticator(database)
+        await authenticator.start()
+        stack.push_async_callback(authenticator.close)
+        yield Runtime(
+            settings=settings,
+            clock=clock,
+            database=database,
+            log=log,
+            authenticator=authenticator,
+            keys=Keys(database, clock),
+            links=Links(settings.secret),
+            pseudonyms=Pseudonyms(settings.secret),
+        )
+
+
+class Process:
+    """Several services on one port."""
+
+    def __init__(self, runtime: Runtime, services: Sequence[Service]) -> None:
+        self.runtime = runtime
+        self.services = services
+        self.config: Config | None = None
+        self._store = ConfigStore(runtime.database)
+        self._offered: str | None = None
+        self._unreadable = ""
+
+    # ── configuration ──
+
+    async def offer(self) -> None:
+        """Put our folder's configuration in force if it has changed since we last looked. Raises `ConfigError`."""
+        leads = any(service.leads for service in self.services)
+        if not leads and await self._store.version_in_force() is not None:
+            return
+        config = config_of(read_dir(self.runtime.settings.config_dir or STARTER))
+        if config.version == self._offered:
+            return
+        self._offered = config.version
+        teams = read_teams(config.documents["teams.yaml"])
+        issues = []
+        for service in self.services:
+            try:
+                service.check(config)
+            except ConfigError as error:
+                issues.extend(error.issues)
+        if issues:
+            raise ConfigError(issues)
+        await self.runtime.log.ensure_topics(all_topics(teams.names))
+        if await self._store.version_in_force() != config.version:
+            await self._store.put_in_force(config)
+            _log.info("config.in_force", version=config.version)
+
+    async def follow(self) -> None:
+        """Work by the version in force, if it is another than ours."""
+        version = await self._store.version_in_force()
+        if version is None or (self.config is not None and version == self.config.version):
+            return
+        config = await self._store.load(version)
+        for service in self.services:
+            await service.configure(config)
+        self.config = config
+
+    async def _keep_configured(self) -> None:
+        while True:
+            await asyncio.sleep(CONFIG_POLL_S)
+            try:
+                await self.offer()
+                await self.follow()
+                self._unreadable = ""
+            except ConfigError as error:
+                if str(error) != self._unreadable:
+                    self._unreadable = str(error)
+                    _log.error("config.refused", reason=str(error))
+            except Transient as error:
+                _log.warning("config.waiting", reason=str(error))
+
+    async def _keep_time(self) -> None:
+        clock = self.runtime.clock
+        while isinstance(clock, DatabaseClock):
+            await asyncio.sleep(CLOCK_SYNC_S)
+            with contextlib.suppress(Transient):  # the monotonic clock carries on
+                await clock.sync()
+
+    # ── the web ──
+
+    def application(self) -> ASGIApp:
+        app = FastAPI(
+            title="Feedback Flywheel",
+            version="0.1.0",
+            docs_url=None,
+            redoc_url=None,
+            telemetry={"tracing": False, "metrics": False, "logs": False},
+        )
+        app.state.runtime = self.runtime
+        install(app)
+        for service in self.services:
+            app.include_router(service.routes)
+        app.add_api_route("/healthz", self._health, include_in_schema=False)
+        app.add_api_route("/readyz", self._readiness, include_in_schema=False)
+        app.add_api_route("/metrics", _metrics, include_in_schema=False)
+        hot = {path: hot_app for service in self.services for path, hot_app in service.hot_paths.items()}
+        return _Front(hot, RequestId(app))
+
+    async def _health(self) -> dict[str, str]:
+        return {"status": "ok"}
+
+    async def _readiness(self) -> JSONResponse:
+        reasons = {service.name: service.not_ready() for service in self.services}
+        if self.config is None:
+            reasons["config"] = ["no configuration is in force yet"]
+        if self.runtime.stopping.is_set():
+            reasons["process"] = ["stopping"]
+        bad = {name: why for name, why in reasons.items() if why}
+        for service in self.services:
+            _ready.labels(service.name).set(0 if service.name in bad else 1)
+        status = {"status": "ready"} if not bad else {"status": "not ready", "reasons": bad}
+        return JSONResponse(status, status_code=503 if bad else 200)
+
+    # ── the life of the process ──
+
+    async def run(self, host: str, port: int, started: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT. `started` runs beside, once the port answers."""
+        await self.offer()
+        await self.follow()
+        server = _Server(server_config(self.application(), host=host, port=port, graceful_s=DRAIN_REQUESTS_S))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.runtime.stopping.set)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._keep_configured()),
+                    group.create_task(self._keep_time()),
+                    *(group.create_task(service.run(), name=service.name) for service in self.services),
+                ]
+                serving = group.create_task(server.serve())
+                if started is not None:
+                    group.create_task(self._announce(server, started))
+                stop = asyncio.create_task(self.runtime.stopping.wait())
+                await asyncio.wait({stop, serving}, return_when=asyncio.FIRST_COMPLETED)
+                self.runtime.stopping.set()
+                server.should_exit = True
+                await serving
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(DRAIN_SERVICES_S):
+                        await asyncio.gather(*(service.drain() for service in self.services))
+                for task in tasks:
+                    task.cancel()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    async def _announce(self, server: uvicorn.Server, started: Callable[[], Awaitable[None]]) -> None:
+        while not server.started:
+            if self.runtime.stopping.is_set():
+                return
+            await asyncio.sleep(0.01)
+        await started()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with our signals instead of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+class _Front:
+    """The busiest POSTs go straight to their handler; everything else through the framework."""
+
+    def __init__(self, hot: Mapping[str, ASGIApp], app: ASGIApp) -> None:
+        self._hot = hot
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            handler = self._hot.get(scope["path"])
+            if handler is not None:
+                await handler(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _metrics() -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def serve(
+    settings: Settings,
+    builds: Sequence[Build],
+    *,
+    name: str,
+    host: str,
+    port: int,
+    started: Callable[[Process], Awaitable[None]] | None = None,
+) -> None:
+    """One process from its settings to its end. Raises `Misuse` (what a person must mend) or `Transient`."""
+    async with open_runtime(settings, name) as runtime:
+        services = [await build(runtime) for build in builds]
+        process = Process(runtime, services)
+        await process.run(host, port, None if started is None else lambda: started(process))
+
+
+def run_one(name: str, build: Build, default_port: int) -> int:
+    """`python -m services.X`: that service alone, on its own port. The exit code."""
+    import os
+    import sys
+
+    import uvloop
+
+    from shared.settings import read_settings
+    from shared.telemetry import configure_logging
+
+    configure_logging()
+    env = os.environ
+    prefix = name.upper()
+    try:
+        port = int(env.get(f"{prefix}_PORT") or default_port)
+        host = env.get(f"{prefix}_HOST") or "127.0.0.1"
+        uvloop.run(serve(read_settings(), [build], name=name, host=host, port=port))
+    except (FlywheelError, OSError, ValueError) as error:
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
+        return 2 if isinstance(error, Misuse | ConfigError | ValueError) else 1
+    return 0
