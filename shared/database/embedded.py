@@ -92,10 +92,12 @@ class EmbeddedPostgres:
 
         Misuse: another process has the directory, or this account cannot run a server; its text says what to do.
         """
-        data_dir = data_dir.absolute()
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        data_dir = data_dir.resolve()
-        lock = _Lock.take(data_dir / "lock")
+        try:
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            data_dir = data_dir.resolve(strict=True)
+            lock = _Lock.take(data_dir / "lock")
+        except OSError as error:
+            raise Misuse(f"{data_dir} cannot hold our data: {error}. Choose another place with --data-dir.") from None
         try:
             cluster = data_dir / "postgres"
             account = _Account.for_cluster(cluster)
