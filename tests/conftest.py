@@ -17,6 +17,7 @@ import pytest
 
 from shared.database import migrate
 from shared.database.embedded import EmbeddedPostgres
+from tests.brokers import kafka_bootstrap, own_kafka  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
