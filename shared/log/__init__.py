@@ -95,6 +95,10 @@ class Consumer(Protocol):
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read on from there. Partitions that are not ours are passed over."""
 
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """From now on these topics instead (a team came or went). Partitions that stay ours are undisturbed; members of
+        one group may differ for a while. What changes is told to the listener by the next polls."""
+
     def pause(self) -> None:
         """`poll` gives nothing, but keeps the membership, until `resume`. For a slow or absent sink."""
 
