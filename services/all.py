@@ -1,0 +1,131 @@
+"""Every service in one process, on one port: `flywheel up`.
+
+What is missing is brought along: a Postgres from its wheel, the log on it, an admin key, sample feedback. The
+services are the same as in a deployment and meet on the same log; only the process is shared.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.web.protocol import free_port
+
+from services.tour import load_sample, show_the_loop
+from shared.config import ConfigError
+from shared.database.embedded import EmbeddedPostgres
+from shared.errors import FlywheelError, Misuse
+from shared.runtime import Process, serve
+from shared.settings import Settings, read_settings
+from shared.telemetry import configure_logging
+
+ADMIN_KEY_NAME = "flywheel up"
+
+
+def up(*, host: str, port: int, sample: bool) -> int:
+    """Run until Ctrl-C or SIGTERM; the exit code."""
+    import uvloop
+
+    try:
+        settings = read_settings()
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        port = port or free_port(host)
+        url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
+        if "PUBLIC_URL" not in settings.env:
+            settings = read_settings(public_url=url)
+        with _logging(settings.data_dir), _database(settings) as settings:
+            uvloop.run(_serve(settings, host, port, url, sample))
+    except (FlywheelError, OSError) as error:
+        print(f"flywheel: {error}", file=sys.stderr)
+        return 2 if isinstance(error, Misuse | ConfigError) else 1
+    return 0
+
+
+async def _serve(settings: Settings, host: str, port: int, url: str, sample: bool) -> None:
+    from services.closer.app import build as closer
+    from services.console.app import build as console
+    from services.ingest.app import build as ingest
+    from services.router.app import build as router
+
+    async def started(process: Process) -> None:
+        assert settings.database_url is not None
+        running = settings.data_dir / "running.json"
+        running.write_text(json.dumps({"url": url, "pid": os.getpid(), "database_url": settings.database_url}))
+        running.chmod(0o600)
+        key, made = await _admin_key(process, settings.data_dir)
+        await _announce(process, settings, url, key, made, sample)
+
+    try:
+        await serve(settings, [ingest, router, closer, console], name="all", host=host, port=port, started=started)
+    finally:
+        (settings.data_dir / "running.json").unlink(missing_ok=True)
+
+
+async def _announce(process: Process, settings: Settings, url: str, key: str, made: bool, sample: bool) -> None:
+    """What a person sees: the loop of one event, where things are, and how to go on."""
+    stopping = asyncio.create_task(process.runtime.stopping.wait())
+    tour = asyncio.create_task(_tour(settings, url, key, sample))
+    await asyncio.wait({stopping, tour}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopping, tour):
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    if process.runtime.stopping.is_set():
+        return
+    if tour.done() and (trouble := tour.exception()):
+        print(f"  (the sample was not shown whole: {trouble})")
+    print(f"\nReady at  {url}")
+    print(f"API key   {key}" if made else f"API key   in {settings.data_dir / 'api-key'}")
+    print(f"Mail      {'by ' + settings.smtp_url.split('@')[-1] if settings.smtp_url else settings.data_dir / 'mail'}")
+    print(f"Log       {settings.data_dir / 'flywheel.log'}")
+    print('\nTry       flywheel send --text "希望增加深色模式"     then    flywheel trace ID')
+    print("Ctrl-C stops; nothing is lost.", flush=True)
+
+
+async def _tour(settings: Settings, url: str, key: str, sample: bool) -> None:
+    marker = settings.data_dir / "sample-loaded"
+    if not sample or marker.exists():
+        return
+    feedback_id = await load_sample(url, key)
+    await show_the_loop(url, key, feedback_id, settings.data_dir / "mail" if not settings.smtp_url else None)
+    marker.touch()
+
+
+async def _admin_key(process: Process, data_dir: Path) -> tuple[str, bool]:
+    """The key of the first start, made once; whether it was made now."""
+    path = data_dir / "api-key"
+    if path.exists():
+        key = path.read_text().strip()
+        with contextlib.suppress(FlywheelError):
+            await process.runtime.authenticator.principal(f"Bearer {key}")
+            return key, False
+    _, key = await process.runtime.keys.create("default", ADMIN_KEY_NAME, ["admin"])
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
+        file.write(key + "\n")
+    return key, True
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[Settings]:
+    """The database given, or one of our own for as long as we run."""
+    if settings.database_url:
+        yield settings
+        return
+    postgres = EmbeddedPostgres.start(settings.data_dir)
+    try:
+        yield settings.with_database(postgres.url)
+    finally:
+        postgres.stop()
+
+
+@contextlib.contextmanager
+def _logging(data_dir: Path) -> Iterator[None]:
+    """Log lines go to a file, so that the terminal stays readable."""
+    with (data_dir / "flywheel.log").open("a", encoding="utf-8") as file:
+        configure_logging(file)
+        yield
+        configure_logging()

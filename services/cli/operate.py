@@ -1,0 +1,380 @@
+"""What the verbs do that is more than one request: configuration, keys, topics, dead letters, the doctor."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from services.cli import EXPLICIT_CONFIG, client
+from shared.auth import Keys
+from shared.clock import SystemClock
+from shared.config import FILES, STARTER, ConfigError
+from shared.config.teams import read_teams
+from shared.database import Database
+from shared.database.migrate import head, upgrade
+from shared.errors import FlywheelError, Misuse, Transient
+from shared.events.dead_letter import DeadLetter, redriven, whole
+from shared.log import Log, Record, TopicPartition
+from shared.log.choose import open_log
+from shared.settings import Settings, read_settings
+from shared.topics import DEAD_LETTER, all_topics
+
+T = TypeVar("T")
+
+
+# ── configuration ──
+
+
+def checked() -> Any:
+    """The local configuration's ruleset, every file checked by its owner, every example proved."""
+    from services.closer.policy import check as check_sla
+    from services.ingest.sources import check as check_sources
+    from services.router.rules import load
+
+    config = client.local_config()
+    issues = []
+    for check in (check_sources, check_sla):
+        try:
+            check(config)
+        except ConfigError as error:
+            issues += error.issues
+    try:
+        ruleset = load(config)
+    except ConfigError as error:
+        raise ConfigError(issues + error.issues) from None
+    if issues:
+        raise ConfigError(issues)
+    return ruleset
+
+
+def explained(bodies: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One decision for each: by the running service, unless a configuration was named or none runs."""
+    if not os.environ.get(EXPLICIT_CONFIG) and client.is_up("router"):
+        for body in bodies:
+            yield client.call("router", "POST", "/v1/rules/explain", json=body)
+        return
+    from services.router.route import explain
+    from services.router.rules import load
+
+    ruleset = load(client.local_config())
+    for body in bodies:
+        yield explain(ruleset, body)
+
+
+def json_lines(path: Path | None) -> Iterator[dict[str, Any]]:
+    """The objects of a JSONL file (`-`: stdin). Raises `Misuse` naming the line."""
+    assert path is not None
+    try:
+        file = sys.stdin if str(path) == "-" else path.open(encoding="utf-8-sig")
+    except OSError as error:
+        raise Misuse(f"{path}: {error.strerror}") from None
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise Misuse(f"{path}:{number}: not JSON: {error}") from None
+                if not isinstance(row, dict):
+                    raise Misuse(f"{path}:{number}: an object is wanted")
+                yield {"source": "cli", **row}
+
+
+def sla_explained(team: str, priority: str, tier: str | None, at: str) -> dict[str, Any]:
+    """By the running service's configuration, unless one was named or none runs."""
+    if not os.environ.get(EXPLICIT_CONFIG) and client.is_up("closer"):
+        params = {"team": team, "priority": priority, "at": at} | ({"tier": tier} if tier else {})
+        found: dict[str, Any] = client.call("closer", "GET", "/v1/sla/explain", params=params)
+        return found
+    from services.closer.policy import explain_config
+
+    try:
+        when = datetime.fromisoformat(at)
+    except ValueError:
+        raise Misuse(f"--at takes a time such as 2026-10-01T09:00:00+08:00, not {at!r}") from None
+    if when.tzinfo is None:
+        raise Misuse("--at needs a zone: 2026-10-01T09:00:00+08:00, or …Z")
+    return explain_config(client.local_config(), team=team, priority=priority, tier=tier, at=when)
+
+
+def write_starter(directory: Path) -> list[str]:
+    """The starter's four files into a new or empty folder; their paths."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise Misuse(f"{directory} is not empty: name a new or an empty folder")
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(STARTER / name, directory / name)
+    return [str(directory / name) for name in FILES]
+
+
+# ── the database and the log, directly ──
+
+
+def _settings() -> Settings:
+    return read_settings().with_database(client.database_url())
+
+
+def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
+    async def run() -> T:
+        database = Database(client.database_url(), application_name="flywheel-cli", pool_size=1)
+        try:
+            await upgrade(database.url)
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def _with_log(work: Callable[[Log], Awaitable[T]]) -> T:
+    async def run() -> T:
+        settings = _settings() if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS") else read_settings()
+        if settings.database_url and not settings.kafka_bootstrap_servers:
+            await upgrade(settings.database_url)
+        log = await open_log(settings)
+        try:
+            return await work(log)
+        finally:
+            await log.close()
+
+    return asyncio.run(run())
+
+
+def create_key(workspace: str, name: str, scopes: Sequence[str]) -> tuple[str, str]:
+    return _with_database(lambda database: Keys(database, SystemClock()).create(workspace, name, list(scopes)))
+
+
+def list_keys(workspace: str) -> list[dict[str, Any]]:
+    async def work(database: Database) -> list[dict[str, Any]]:
+        return [dict(row) for row in await Keys(database, SystemClock()).list(workspace)]
+
+    return _with_database(work)
+
+
+def revoke_key(key_id: str) -> None:
+    async def work(database: Database) -> None:
+        await Keys(database, SystemClock()).revoke(key_id)
+
+    _with_database(work)
+
+
+def migrate() -> tuple[str | None, str]:
+    return asyncio.run(upgrade(client.database_url()))
+
+
+def apply_topics() -> list[str]:
+    teams = read_teams(client.local_config().documents["teams.yaml"])
+    return _with_log(lambda log: log.ensure_topics(all_topics(teams.names)))
+
+
+# ── dead letters ──
+
+
+def dead_letters() -> list[DeadLetter]:
+    """All that the topic keeps, oldest first within a partition."""
+    return _with_log(_read_dead_letters)
+
+
+async def _read_dead_letters(log: Log) -> list[DeadLetter]:
+    reader = await log.reader()
+    found: list[DeadLetter] = []
+    try:
+        for partition in range(await reader.partitions(DEAD_LETTER)):
+            place = TopicPartition(DEAD_LETTER, partition)
+            records: list[Record] = []
+            async for batch in reader.scan(place, *await reader.bounds(place)):
+                records += batch
+            found += whole(records)
+    finally:
+        await reader.close()
+    return found
+
+
+def dead_letter(letter_id: str) -> DeadLetter:
+    return _picked(dead_letters(), [letter_id])[0]
+
+
+def _picked(letters: list[DeadLetter], ids: Sequence[str]) -> list[DeadLetter]:
+    by_id = {letter.id: letter for letter in letters}
+    missing = [wanted for wanted in ids if wanted not in by_id]
+    if missing:
+        raise Misuse(f"no dead letter {', '.join(missing)}: `flywheel dlq list` names those there are")
+    return [by_id[wanted] for wanted in ids] if ids else letters
+
+
+def redrive(ids: Sequence[str], dry_run: bool) -> list[str]:
+    """The original bytes to their topic again; the ids of what was (or would be) sent."""
+
+    async def work(log: Log) -> list[str]:
+        letters = [letter for letter in _picked(await _read_dead_letters(log), ids) if letter.original_topic]
+        if letters and not dry_run:
+            producer = await log.producer()
+            try:
+                await producer.append([redriven(letter) for letter in letters])
+            finally:
+                await producer.close()
+        return [letter.id for letter in letters]
+
+    return _with_log(work)
+
+
+def letter_summary(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "service": letter.service,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "attempts": letter.attempts,
+        "original_topic": letter.original_topic,
+        "bytes": len(letter.value),
+    }
+
+
+def letter_whole(letter: DeadLetter) -> dict[str, Any]:
+    """With the original bytes, as text where they are UTF-8 and in base64 always."""
+    try:
+        text: str | None = letter.value.decode()
+    except UnicodeDecodeError:
+        text = None
+    return letter_summary(letter) | {
+        "headers": {name: value.decode(errors="replace") for name, value in letter.headers},
+        "value": text,
+        "value_base64": base64.b64encode(letter.value).decode(),
+    }
+
+
+# ── the doctor ──
+
+
+def diagnose() -> list[dict[str, str]]:
+    """Each check with `ok`, `warning` or `failed`, and for the last two how to mend it."""
+    return asyncio.run(_diagnose())
+
+
+async def _diagnose() -> list[dict[str, str]]:
+    findings: list[dict[str, str]] = []
+
+    async def check(name: str, look: Callable[[], Awaitable[str | tuple[str, str]]]) -> None:
+        try:
+            found = await look()
+            status, message = ("ok", found) if isinstance(found, str) else found
+        except (FlywheelError, OSError) as error:
+            status, message = "failed", str(error)
+        findings.append({"check": name, "status": status, "message": message})
+
+    await check("python", _look_python)
+    await check("configuration", _look_config)
+    await check("data folder", _look_data_dir)
+    await check("secret", _look_secret)
+    await check("database", _look_database)
+    await check("log", _look_log)
+    await check("mail", _look_mail)
+    await check("service", _look_service)
+    return findings
+
+
+async def _look_python() -> str | tuple[str, str]:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return version if sys.version_info >= (3, 11) else ("failed", f"{version}: Python 3.11 or newer is needed")
+
+
+async def _look_config() -> str:
+    ruleset = await asyncio.to_thread(checked)
+    return f"version {ruleset.version}, {len(ruleset.rules)} rules, {ruleset.examples} examples proved"
+
+
+async def _look_data_dir() -> str | tuple[str, str]:
+    directory = client.data_dir()
+    directory.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(directory).free
+    if not os.access(directory, os.W_OK):
+        return "failed", f"{directory} cannot be written: change its owner, or name another by --data-dir"
+    if free < 1 << 30:
+        return "warning", f"{directory}: {free >> 20} MiB free: make room, the database stops when the disk is full"
+    return f"{directory}, {free >> 30} GiB free"
+
+
+async def _look_secret() -> str | tuple[str, str]:
+    if os.environ.get("FLYWHEEL_SECRET"):
+        return "from FLYWHEEL_SECRET"
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return "warning", "FLYWHEEL_SECRET is not set: every process must have the same one, or links and keys differ"
+    return f"kept in {client.data_dir() / 'secret'}"
+
+
+async def _look_database() -> str | tuple[str, str]:
+    try:
+        url = client.database_url()
+    except Misuse:
+        return "warning", "none given and nothing runs: `flywheel up` brings its own, or set DATABASE_URL"
+    database = Database(url, application_name="flywheel-doctor", pool_size=1)
+    try:
+        await database.ping()
+        async with database.transaction() as connection:
+            from sqlalchemy import text
+
+            server = (await connection.execute(text("SHOW server_version"))).scalar_one()
+            versioned = (await connection.execute(text("SELECT to_regclass('alembic_version')"))).scalar_one()
+            if versioned is None:
+                return "warning", f"PostgreSQL {server}, no schema yet: `flywheel db migrate` (or start a service)"
+            now = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one()
+    finally:
+        await database.close()
+    if now != head():
+        return "warning", f"PostgreSQL {server}, schema {now}, newest {head()}: `flywheel db migrate`"
+    return f"PostgreSQL {server}, schema {now}"
+
+
+async def _look_log() -> str | tuple[str, str]:
+    settings = read_settings()
+    if not settings.kafka_bootstrap_servers:
+        try:
+            settings = settings.with_database(client.database_url())
+        except Misuse:
+            return (
+                "warning",
+                "none yet: embedded in the database that `flywheel up` brings, or set KAFKA_BOOTSTRAP_SERVERS",
+            )
+    log = await open_log(settings)
+    try:
+        await log.ping()
+        there = await log.topics()
+        teams = read_teams(client.local_config().documents["teams.yaml"])
+        missing = [topic.name for topic in all_topics(teams.names) if topic.name not in there]
+    finally:
+        await log.close()
+    kind = f"Kafka at {settings.kafka_bootstrap_servers}" if settings.kafka_bootstrap_servers else "embedded"
+    if missing:
+        return "warning", f"{kind}; missing: {', '.join(missing)}: `flywheel topics apply`"
+    return f"{kind}, {len(there)} topics"
+
+
+async def _look_mail() -> str | tuple[str, str]:
+    url = os.environ.get("SMTP_URL")
+    if not url:
+        where = client.data_dir() / "mail"
+        return "warning", f"SMTP_URL is not set: mails are written to {where} and count as sent, nobody gets them"
+    from services.closer.channels.email import probe
+
+    try:
+        return await probe(url)
+    except Transient as error:
+        return "failed", f"{error}: check SMTP_URL (smtp://user:pass@host:587)"
+
+
+async def _look_service() -> str | tuple[str, str]:
+    url = client.base_url("console")
+    if not await asyncio.to_thread(client.is_up, "console"):
+        return "warning", f"nothing answers at {url}: `flywheel up` starts everything"
+    import httpx2
+
+    answer = (await asyncio.to_thread(httpx2.get, f"{url}/readyz", timeout=5)).json()
+    if answer["status"] != "ready":
+        return "failed", f"{url} is not ready: {json.dumps(answer.get('reasons'), ensure_ascii=False)}"
+    return f"ready at {url}"

@@ -1,0 +1,60 @@
+"""How data looks on a terminal: JSON when asked for, else short lines and tables."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def _console() -> Console:
+    wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
+    return Console(highlight=False, markup=False, width=wide, soft_wrap=False)
+
+
+def as_json(data: Any) -> None:
+    """One document on stdout, and nothing else."""
+    print(json.dumps(data, ensure_ascii=False, indent=2))
+
+
+def as_lines(rows: Iterable[Any]) -> None:
+    """One compact document a line."""
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+    _console().print(drawn)
+
+
+def steps(trace: dict[str, Any]) -> None:
+    """The trace of one piece of feedback, a line a step."""
+    feedback = trace["feedback"]
+    say(f"{feedback['id']}  {feedback.get('source', '')}  {short(feedback.get('text') or feedback.get('title'), 60)}")
+    for step in trace["steps"]:
+        say(f"  {clock(step['at'])}  {step['service']:<8} {step['what']:<24} {step.get('why') or ''}".rstrip())
+    case = trace.get("case")
+    if case:
+        say(f"  case {case['id']} is {case['state']}")
+
+
+def clock(at: str | None) -> str:
+    """`2026-11-22T08:00:00.123Z` → `08:00:00.123`."""
+    return (at or "")[11:23].rstrip("Z")
+
+
+def short(text: str | None, width: int) -> str:
+    one_line = " ".join((text or "").split())
+    return one_line if len(one_line) <= width else one_line[: width - 1] + "…"

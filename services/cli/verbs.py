@@ -1,0 +1,395 @@
+"""Every verb, in the order an event meets them: feedback, routing, cases, then what runs and mends the rest."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.cli import client, operate, show
+from shared.errors import Misuse
+
+app = typer.Typer(
+    name="flywheel",
+    help="Customers speak, the right team hears it, somebody acts, and the customer is told.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="--config DIR and --data-dir DIR are taken before and after every verb.",
+)
+Json = Annotated[bool, typer.Option("--json", help="Print data as JSON, and nothing else.")]
+
+
+# ── feedback ──
+
+
+@app.command()
+def send(
+    text: Annotated[str | None, typer.Option(help="What was said.")] = None,
+    source: Annotated[str, typer.Option(help="Where it was said.")] = "cli",
+    external_id: Annotated[
+        str | None, typer.Option(help="Your own id for it: the same id is the same feedback.")
+    ] = None,
+    customer: Annotated[str | None, typer.Option(help="The customer's id.")] = None,
+    email: Annotated[str | None, typer.Option(help="The customer's e-mail address.")] = None,
+    language: Annotated[str | None, typer.Option(help="zh, en, de …")] = None,
+    score: Annotated[list[str] | None, typer.Option(help="metric=value, for example nps=3. May be repeated.")] = None,
+    json_: Json = False,
+) -> None:
+    """Send one piece of feedback."""
+    body: dict[str, Any] = {"source": source}
+    optional = {"text": text, "external_id": external_id, "language": language}
+    body.update({name: value for name, value in optional.items() if value is not None})
+    if score:
+        body["scores"] = [_score(pair) for pair in score]
+    who = {name: value for name, value in (("id", customer), ("email", email)) if value}
+    if who:
+        body["customer"] = who
+    answer = client.call("ingest", "POST", "/v1/feedback", content=json.dumps(body).encode())
+    show.as_json(answer) if json_ else show.say(f"{answer['id']}  received at {answer['received_at']}")
+
+
+def _score(pair: str) -> dict[str, Any]:
+    metric, _, value = pair.partition("=")
+    try:
+        return {"metric": metric, "value": float(value)}
+    except ValueError:
+        raise Misuse(f"--score takes metric=value, for example nps=3, not {pair!r}") from None
+
+
+@app.command()
+def tail(
+    team: str,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="From the oldest that is kept.")] = False,
+    json_: Json = False,
+) -> None:
+    """Follow what is routed to a team, until Ctrl-C."""
+    start = {"from": "beginning" if from_beginning else "end"}
+    for event in client.events("router", f"/v1/teams/{team}/feedback", start):
+        value = json.loads(event["data"])
+        if json_:
+            show.as_lines([value])
+        else:
+            routing = value["routing"]
+            show.say(
+                f"{show.clock(value['received_at'])}  {routing['priority']:<6} {routing['kind']:<9} "
+                f"{','.join(routing['tags']) or '-':<24} {show.short(value.get('text') or value.get('title'), 70)}"
+            )
+
+
+@app.command()
+def trace(feedback_id: str, json_: Json = False) -> None:
+    """What happened to this feedback, step by step, with reasons and times."""
+    found = client.call("console", "GET", f"/v1/feedback/{feedback_id}/trace")
+    show.as_json(found) if json_ else show.steps(found)
+
+
+# ── rules and clocks ──
+
+rules = typer.Typer(help="Check, test and question the routing rules.", no_args_is_help=True)
+app.add_typer(rules, name="rules")
+
+
+@rules.command("check")
+def rules_check(json_: Json = False) -> None:
+    """Load the configuration whole, prove every example, and say what is wrong, with line and column."""
+    ruleset = operate.checked()
+    found = {"version": ruleset.version, "rules": len(ruleset.rules), "examples": ruleset.examples}
+    show.as_json(found) if json_ else show.say(
+        f"good: version {found['version']}, {found['rules']} rules, {found['examples']} examples proved"
+    )
+
+
+@rules.command("test")
+def rules_test(json_: Json = False) -> None:
+    """Prove the examples of every rule."""
+    rules_check(json_)
+
+
+@rules.command("explain")
+def rules_explain(
+    text: Annotated[str | None, typer.Option(help="One text.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="A JSONL file of feedback, one object a line.")] = None,
+    json_: Json = False,
+) -> None:
+    """What would be decided, and why. Nothing is stored."""
+    if (text is None) == (from_ is None):
+        raise Misuse("give --text or --from FILE.jsonl")
+    bodies = [{"source": "cli", "text": text}] if text is not None else operate.json_lines(from_)
+    for decision in operate.explained(bodies):
+        if json_:
+            show.as_lines([decision])
+        else:
+            tags = ", ".join(decision["tags"]) or "no tags"
+            show.say(f"{decision['team']}  {decision['kind']}  {decision['priority']}  {decision['language']}  {tags}")
+            for reason in decision["reasons"]:
+                show.say(f"  {reason['text']}")
+
+
+sla = typer.Typer(help="What would be due when.", no_args_is_help=True)
+app.add_typer(sla, name="sla")
+
+
+@sla.command("explain")
+def sla_explain(
+    team: Annotated[str, typer.Option(help="Whose clock.")],
+    at: Annotated[str, typer.Option(help="When the feedback comes in, RFC 3339 with a zone.")],
+    priority: Annotated[str, typer.Option(help="urgent, high, normal or low.")] = "normal",
+    tier: Annotated[str | None, typer.Option(help="The customer's tier.")] = None,
+    json_: Json = False,
+) -> None:
+    """What would be due when, on the team's clock and on the customer's."""
+    found = operate.sla_explained(team, priority, tier, at)
+    if json_:
+        show.as_json(found)
+        return
+    show.say(f"policy {found['policy']}, team {team}, {priority}")
+    targets = [name for name in ("acknowledge", "resolve", "tell_customer") if found.get(name)]
+    show.table(
+        ["target", "team's clock", "customer's clock"],
+        [(name, found[name]["business"], found[name]["wall"]) for name in targets],
+    )
+    for day in found["days"]:
+        show.say(f"  {day if isinstance(day, str) else json.dumps(day, ensure_ascii=False)}")
+
+
+# ── cases ──
+
+
+@app.command()
+def cases(
+    team: Annotated[str | None, typer.Option()] = None,
+    state: Annotated[str | None, typer.Option()] = None,
+    assignee: Annotated[str | None, typer.Option()] = None,
+    customer: Annotated[str | None, typer.Option(help="The customer's id as sent.")] = None,
+    breached: Annotated[bool | None, typer.Option("--breached/--not-breached")] = None,
+    q: Annotated[str | None, typer.Option(help="Words in the feedback, in any script.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    json_: Json = False,
+) -> None:
+    """List cases."""
+    wanted = {"team": team, "state": state, "assignee": assignee, "customer": customer, "q": q, "cursor": cursor}
+    params: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None} | {"limit": limit}
+    if breached is not None:
+        params["breached"] = str(breached).lower()
+    page = client.call("closer", "GET", "/v1/cases", params=params)
+    if json_:
+        show.as_json(page)
+        return
+    show.table(
+        ["case", "state", "team", "priority", "assignee", "opened", "customer", "theme"],
+        [
+            (
+                c["id"],
+                c["state"],
+                c["team"],
+                c["priority"],
+                c["assignee"],
+                c["opened_at"][:16],
+                c["customer"],
+                c["theme"],
+            )
+            for c in page["items"]
+        ],
+    )
+    if page["next_cursor"]:
+        show.say(f"more: --cursor {page['next_cursor']}")
+
+
+@app.command()
+def case(case_id: str, json_: Json = False) -> None:
+    """One case with its timeline."""
+    _print_case(client.call("closer", "GET", f"/v1/cases/{case_id}"), json_)
+
+
+@app.command()
+def ack(case_id: str, json_: Json = False) -> None:
+    """Acknowledge a case: stops the acknowledge clock."""
+    _do(case_id, "acknowledge", {}, json_)
+
+
+@app.command()
+def assign(case_id: str, to: Annotated[str, typer.Option(help="E-mail address.")], json_: Json = False) -> None:
+    """Give a case to a person."""
+    _do(case_id, "assign", {"to": to}, json_)
+
+
+@app.command()
+def resolve(
+    case_id: str,
+    answer: Annotated[str, typer.Option(help="What we did: the text that the customer gets.")],
+    language: Annotated[str | None, typer.Option(help="The answer's language; the customer's where not given.")] = None,
+    decline: Annotated[bool, typer.Option("--decline", help="We will not do it: the answer says why not.")] = False,
+    json_: Json = False,
+) -> None:
+    """Resolve (or decline) a case and tell the customer."""
+    body = {"answer": answer} | ({"language": language} if language else {})
+    _do(case_id, "decline" if decline else "resolve", body, json_)
+
+
+@app.command()
+def reopen(case_id: str, reason: Annotated[str, typer.Option()] = "", json_: Json = False) -> None:
+    """Open a finished case again."""
+    _do(case_id, "reopen", {"reason": reason} if reason else {}, json_)
+
+
+def _do(case_id: str, verb: str, body: dict[str, Any], json_: bool) -> None:
+    _print_case(client.call("closer", "POST", f"/v1/cases/{case_id}/{verb}", json=body), json_)
+
+
+def _print_case(found: dict[str, Any], json_: bool) -> None:
+    if json_:
+        show.as_json(found)
+        return
+    for name in ("id", "state", "team", "assignee", "priority", "customer", "theme", "opened_at", "answer"):
+        if found.get(name) is not None:
+            show.say(f"{name:<10} {found[name]}")
+    for step in found.get("timeline", []):
+        show.say(
+            f"  {show.clock(step['at'])}  {step['what']:<22} {step['actor']:<10} {step.get('reason') or ''}".rstrip()
+        )
+
+
+# ── running it ──
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one.")] = 8080,
+    no_sample: Annotated[bool, typer.Option("--no-sample", help="Begin empty, without the sample feedback.")] = False,
+) -> None:
+    """Run everything in one process, until Ctrl-C."""
+    from services.all import up as run_up
+
+    code = run_up(host=host, port=port, sample=not no_sample)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def init(directory: Path, json_: Json = False) -> None:
+    """Write a commented starter configuration into a new or empty folder."""
+    written = operate.write_starter(directory)
+    show.as_json({"written": written}) if json_ else show.say("\n".join(written))
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """Check every dependency; say what is wrong and how to mend it."""
+    findings = operate.diagnose()
+    if json_:
+        show.as_json({"findings": findings})
+    else:
+        for finding in findings:
+            mark = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}[finding["status"]]
+            show.say(f"{mark}  {finding['check']:<14} {finding['message']}")
+    if any(finding["status"] == "failed" for finding in findings):
+        raise typer.Exit(1)
+
+
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command("create")
+def keys_create(
+    scope: Annotated[list[str], typer.Option(help="feedback:write, feedback:read, cases:read, cases:write, admin.")],
+    name: Annotated[str, typer.Option(help="Whose or what for: stands as the actor in the timeline.")] = "cli",
+    workspace: Annotated[str, typer.Option()] = "default",
+    json_: Json = False,
+) -> None:
+    """Make a key. It is shown once."""
+    key_id, key = operate.create_key(workspace, name, scope)
+    show.as_json({"id": key_id, "key": key, "scopes": scope}) if json_ else show.say(key)
+
+
+@keys.command("list")
+def keys_list(workspace: Annotated[str, typer.Option()] = "default", json_: Json = False) -> None:
+    """The keys there are; never the keys themselves."""
+    found = operate.list_keys(workspace)
+    if json_:
+        show.as_json({"items": found})
+    else:
+        columns = ("id", "name", "scopes", "created_at", "revoked_at")
+        show.table(columns, [[row[c] if c != "scopes" else " ".join(row[c]) for c in columns] for row in found])
+
+
+@keys.command("revoke")
+def keys_revoke(key_id: str, json_: Json = False) -> None:
+    """Take a key back, at once and everywhere."""
+    operate.revoke_key(key_id)
+    show.as_json({"revoked": key_id}) if json_ else show.say(f"revoked {key_id}")
+
+
+db = typer.Typer(help="The database.", no_args_is_help=True)
+app.add_typer(db, name="db")
+
+
+@db.command("migrate")
+def db_migrate(json_: Json = False) -> None:
+    """Bring the schema to the newest version."""
+    before, now = operate.migrate()
+    show.as_json({"before": before, "now": now}) if json_ else show.say(f"schema {before or 'empty'} → {now}")
+
+
+topics = typer.Typer(help="The log's topics.", no_args_is_help=True)
+app.add_typer(topics, name="topics")
+
+
+@topics.command("apply")
+def topics_apply(json_: Json = False) -> None:
+    """Make the topics that the configuration needs."""
+    created = operate.apply_topics()
+    show.as_json({"created": created}) if json_ else show.say(
+        "\n".join(created) or "nothing to do: all topics are there"
+    )
+
+
+dlq = typer.Typer(help="Dead letters: what could not be processed.", no_args_is_help=True)
+app.add_typer(dlq, name="dlq")
+
+
+@dlq.command("list")
+def dlq_list(json_: Json = False) -> None:
+    """What is in the dead-letter topic, and why."""
+    letters = operate.dead_letters()
+    if json_:
+        show.as_json({"items": [operate.letter_summary(letter) for letter in letters]})
+    else:
+        rows = [operate.letter_summary(letter) for letter in letters]
+        columns = ("id", "service", "reason", "detail", "attempts", "original_topic", "bytes")
+        show.table(columns, [[row[c] for c in columns] for row in rows])
+
+
+@dlq.command("show")
+def dlq_show(letter_id: str, json_: Json = False) -> None:
+    """One dead letter with its original bytes."""
+    letter = operate.dead_letter(letter_id)
+    if json_:
+        show.as_json(operate.letter_whole(letter))
+    else:
+        for name, value in operate.letter_summary(letter).items():
+            show.say(f"{name:<15} {value}")
+        for header, raw in letter.headers:
+            show.say(f"  {header}: {raw.decode(errors='replace')}")
+        show.say()
+        sys.stdout.flush()
+        sys.stdout.buffer.write(letter.value + b"\n")
+
+
+@dlq.command("redrive")
+def dlq_redrive(
+    letter_ids: Annotated[list[str] | None, typer.Argument(help="Which; none: all of them.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent again, and send nothing.")] = False,
+    json_: Json = False,
+) -> None:
+    """Send the original bytes to their topic again, marked `redrive: n`."""
+    sent = operate.redrive(letter_ids or [], dry_run)
+    if json_:
+        show.as_json({"dry_run": dry_run, "redriven": sent})
+    else:
+        show.say("\n".join(sent) or "no dead letters")
