@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any, TypedDict
 
 import msgspec
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -24,10 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import FlywheelError, Rejected, Transient
 from shared.telemetry import get_logger
+from shared.web.strict_json import Malformed, Unacceptable, shown
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 100
-MAX_SHOWN_CHARS = 200
 RETRY_AFTER_S = 1
 
 _log = get_logger("web")
@@ -76,12 +76,6 @@ class Problem(FlywheelError):
         return document | self.members
 
 
-def shown(text: str) -> str:
-    """A name that a stranger wrote, fit to be repeated: cut, on one line, and encodable."""
-    cut = text if len(text) <= MAX_SHOWN_CHARS else text[:MAX_SHOWN_CHARS] + "…"
-    return cut if cut.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)
-
-
 def problem_response(
     problem: Problem, *, instance: str | None = None, request_id: str | None = None
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
@@ -105,6 +99,11 @@ async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
 
 def malformed(detail: str) -> Problem:
     return Problem(400, "malformed", "The request could not be read.", detail)
+
+
+def invalid(errors: Sequence[FieldError], slug: str = "invalid-request") -> Problem:
+    """422, each field named."""
+    return Problem(422, slug, "The request is not valid.", errors=errors)
 
 
 def not_found(detail: str | None = None) -> Problem:
@@ -151,6 +150,10 @@ def to_problem(error: BaseException) -> Problem:
             return _from_http(error)
         case Transient():
             return unavailable(error.retry_after)
+        case Malformed():
+            return malformed(str(error))
+        case Unacceptable():
+            return invalid([{"field": error.path, "message": str(error)}])
         case Rejected():
             return Problem(422, "rejected", "This cannot be done.", shown(str(error)))
         case _:
@@ -158,7 +161,7 @@ def to_problem(error: BaseException) -> Problem:
 
 
 def _from_http(error: HTTPException) -> Problem:
-    if isinstance(error.__cause__, Problem | Transient):
+    if isinstance(error.__cause__, FlywheelError | ClientDisconnect):
         # FastAPI turns whatever reading the body raised into its own 400.
         return to_problem(error.__cause__)
     status = error.status_code
@@ -178,9 +181,7 @@ def _invalid(error: RequestValidationError) -> Problem:
     found = error.errors()
     if any(e["type"] == "json_invalid" for e in found):
         return malformed("The body is not JSON.")
-    return Problem(
-        422, "invalid-request", "The request is not valid.", errors=[_field_error(e) for e in found[:MAX_ERRORS]]
-    )
+    return invalid([_field_error(e) for e in found[:MAX_ERRORS]])
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:
@@ -227,7 +228,7 @@ def _path(scope: Scope) -> str:
     return raw.decode("latin-1")
 
 
-class Shell:
+class RequestId:
     """Outermost, pure ASGI: gives each request its id and each reply the header, and answers what nobody caught."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -281,11 +282,24 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Every error of this application is ours from here on, and its OpenAPI document says so."""
+    """Every error of this application is ours from here on, and its OpenAPI document says so.
+
+    Call it before routers are included: their routes become strict ones (`shared.web.routes`).
+    """
+    from shared.web.routes import make_strict
+
+    include = app.include_router
+
+    def include_strict(router: APIRouter, *args: Any, **options: Any) -> None:
+        make_strict(router)
+        include(router, *args, **options)
+
+    make_strict(app.router)
+    app.include_router = include_strict  # type: ignore[method-assign, assignment]
     for kind in _OUR_TYPES:
         app.add_exception_handler(kind, _answer)
     app.router.redirect_slashes = False
-    app.add_middleware(Shell)
+    app.add_middleware(RequestId)
     _describe(app)
 
 
