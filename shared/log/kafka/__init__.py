@@ -1,0 +1,75 @@
+"""The log on a real Kafka: aiokafka where one client appends for many callers or reads for a database, confluent-kafka
+where a transaction must hold and where speed or exact offsets matter.
+
+Why two clients: aiokafka 0.14 loses records inside a transaction that says it succeeded, has no fencing by the group,
+and leaves an aborted transaction open, so the router's work is confluent-kafka's. Each module opens with what its
+client does badly and the rule that holds here. Retention, sizes and times are the topic's: `admin.topic_config`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from shared.log import Listener, TopicPartition
+from shared.log.kafka.admin import KafkaAdmin
+from shared.log.kafka.consumer import KafkaConsumer
+from shared.log.kafka.producer import KafkaProducer
+from shared.log.kafka.reader import KafkaReader
+from shared.log.kafka.settings import KafkaSettings
+from shared.log.kafka.transactional import KafkaTransactionalConsumer
+from shared.topics import Topic
+
+__all__ = ["KafkaLog", "KafkaSettings"]
+
+
+class KafkaLog:
+    """`shared.log.Log`. Whoever opens a producer, consumer or reader closes it; `close` ends what is shared."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._admin = KafkaAdmin(settings)
+
+    @classmethod
+    async def open(cls, bootstrap: str, env: Mapping[str, str] | None = None) -> "KafkaLog":
+        """Raises `Transient` when no broker answers, `Misuse` when the settings cannot be."""
+        log = cls(KafkaSettings.from_env(bootstrap, env or {}))
+        try:
+            await log.ping()
+        except BaseException:
+            await log.close()
+            raise
+        return log
+
+    async def ensure_topics(self, topics: Sequence[Topic]) -> list[str]:
+        return await self._admin.ensure_topics(topics)
+
+    async def topics(self) -> dict[str, int]:
+        return await self._admin.topics()
+
+    async def producer(self) -> KafkaProducer:
+        """At once; it connects by itself, now and whenever the brokers were away."""
+        return KafkaProducer(self._settings)
+
+    async def consumer(self, group: str, topics: Sequence[str], listener: Listener) -> KafkaConsumer:
+        """At once; it joins the group at the first `poll`."""
+        return KafkaConsumer(self._settings, self._admin, group, topics, listener)
+
+    async def transactional(self, group: str, topics: Sequence[str], listener: Listener) -> KafkaTransactionalConsumer:
+        """At once; it joins the group at the first `poll`."""
+        return KafkaTransactionalConsumer(self._settings, self._admin, group, topics, listener)
+
+    async def reader(self) -> KafkaReader:
+        return KafkaReader(self._settings, self._admin)
+
+    async def lag(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """As Kafka's own tools count it: control records behind the last position count as one each."""
+        counts = await self._admin.topics()
+        partitions = [TopicPartition(topic, n) for topic in topics for n in range(counts.get(topic, 0))]
+        committed = await self._admin.committed(group, partitions)
+        starts = await self._admin.starts(tp for tp in partitions if tp not in committed)
+        ends = await self._admin.ends(partitions)
+        return {tp: max(0, ends[tp] - committed.get(tp, starts.get(tp, 0))) for tp in partitions}
+
+    async def ping(self) -> None:
+        await self._admin.ping()
+
+    async def close(self) -> None:
+        self._admin.close()

@@ -1,0 +1,172 @@
+"""Topics as the contract wants them, and where everybody stands (confluent-kafka's admin client).
+
+Its calls block or answer by `concurrent.futures`, so all of them run in threads of ours with a deadline of theirs.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+)
+from confluent_kafka import TopicPartition as ConfluentPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.cimpl import NewTopic
+
+from shared.errors import Misuse, Transient
+from shared.log import TopicPartition
+from shared.log.kafka.errors import of_exception
+from shared.log.kafka.settings import KafkaSettings
+from shared.topics import MAX_MESSAGE_BYTES, Topic
+
+PING_TIMEOUT_S = 2.0
+REQUEST_TIMEOUT_S = 10.0
+VISIBLE_TIMEOUT_S = 15.0
+VISIBLE_PAUSE_S = 0.05
+THREADS = 4
+
+T = TypeVar("T")
+
+
+def topic_config(topic: Topic) -> dict[str, str]:
+    """A topic's settings by the contract; the compression is the producer's (lz4)."""
+    retention_ms = -1 if topic.retention is None else int(topic.retention.total_seconds() * 1000)
+    return {
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "message.timestamp.type": "LogAppendTime",
+        "retention.ms": str(retention_ms),
+        "unclean.leader.election.enable": "false",
+        "compression.type": "producer",
+        "cleanup.policy": "delete",
+    }
+
+
+class KafkaAdmin:
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._client = AdminClient(settings.librdkafka() | {"socket.timeout.ms": 5_000})
+        self._threads = ThreadPoolExecutor(THREADS, "kafka-admin")
+
+    async def _run(self, doing: str, call: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except KafkaException as error:
+            raise of_exception(error, doing) from error
+
+    async def ping(self) -> None:
+        def call() -> None:
+            self._client.describe_cluster(request_timeout=PING_TIMEOUT_S).result(PING_TIMEOUT_S)
+
+        try:
+            await self._run("asking whether it is there", call)
+        except TimeoutError as error:
+            raise Transient(f"Kafka does not answer within {PING_TIMEOUT_S} s") from error
+
+    async def topics(self) -> dict[str, int]:
+        found = await self._run("listing topics", lambda: self._client.list_topics(timeout=REQUEST_TIMEOUT_S))
+        return {
+            name: len(topic.partitions)
+            for name, topic in found.topics.items()
+            if topic.error is None and not name.startswith("__")
+        }
+
+    async def ensure_topics(self, topics: Sequence[Topic]) -> list[str]:
+        there = await self.topics()
+        missing = {topic.name: topic for topic in topics if topic.name not in there}
+        created = await self._run("creating topics", lambda: self._create(missing.values())) if missing else []
+        await self._until_visible(missing)
+        return created
+
+    def _create(self, topics: Iterable[Topic]) -> list[str]:
+        wanted = [
+            NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=-1, config=topic_config(topic))
+            for topic in topics
+        ]
+        created = []
+        answers = self._client.create_topics(wanted, operation_timeout=REQUEST_TIMEOUT_S)
+        for name, answer in answers.items():
+            try:
+                answer.result(REQUEST_TIMEOUT_S)
+            except KafkaException as error:
+                code = error.args[0].code()
+                if code == KafkaError.TOPIC_EXCEPTION:
+                    raise Misuse(f"Kafka refuses the topic name {name!r}") from error
+                if code != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was first
+                    raise
+            else:
+                created.append(name)
+        return created
+
+    async def _until_visible(self, wanted: Iterable[str]) -> None:
+        """A topic just created is not yet in every broker's metadata, and may have no leader."""
+        left = set(wanted)
+        deadline = asyncio.get_running_loop().time() + VISIBLE_TIMEOUT_S
+        while left:
+            found = await self._run("listing topics", lambda: self._client.list_topics(timeout=REQUEST_TIMEOUT_S))
+            for name in list(left):
+                topic = found.topics.get(name)
+                if topic and topic.partitions and all(part.leader >= 0 for part in topic.partitions.values()):
+                    left.discard(name)
+            if left and asyncio.get_running_loop().time() > deadline:
+                raise Transient(f"created, but not visible yet: {', '.join(sorted(left))}")
+            if left:
+                await asyncio.sleep(VISIBLE_PAUSE_S)
+
+    async def delete_topics(self, names: Sequence[str]) -> None:
+        """For tests and benchmarks, which clean up; nothing in the product deletes a topic."""
+
+        def call() -> None:
+            for answer in self._client.delete_topics(list(names)).values():
+                with contextlib.suppress(KafkaException):
+                    answer.result(REQUEST_TIMEOUT_S)
+
+        await self._run("deleting topics", call)
+
+    async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset after the last committed record of each (control records count as records here)."""
+        return await self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The first offset that is kept."""
+        return await self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    async def _offsets(self, partitions: Iterable[TopicPartition], spec: Any) -> dict[TopicPartition, int]:
+        wanted = {ConfluentPartition(tp.topic, tp.partition): spec for tp in partitions}
+        if not wanted:
+            return {}
+
+        def call() -> dict[TopicPartition, int]:
+            answers = self._client.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_TIMEOUT_S
+            )
+            return {
+                TopicPartition(tp.topic, tp.partition): answer.result(REQUEST_TIMEOUT_S).offset
+                for tp, answer in answers.items()
+            }
+
+        return await self._run("asking for offsets", call)
+
+    async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The group's positions; a partition without one is not in the answer."""
+        wanted = [ConfluentPartition(tp.topic, tp.partition) for tp in partitions]
+        if not wanted:
+            return {}
+
+        def call() -> dict[TopicPartition, int]:
+            answer = self._client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, wanted)],
+                require_stable=True,
+                request_timeout=REQUEST_TIMEOUT_S,
+            )[group]
+            found = answer.result(REQUEST_TIMEOUT_S).topic_partitions
+            return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+
+        return await self._run("asking for a group's positions", call)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,276 @@
+"""A member of a group whose positions live elsewhere, or are committed plainly (aiokafka).
+
+What the client does badly, and the rule here:
+
+* It delivers records of a new partition before its listener has returned, and only logs what the listener raises.
+  So its listener does nothing but note the change and shut the gate; `poll` then asks *our* listener, seeks, and opens.
+* A revocation is waited for, until the caller is back in `poll` with its batch behind it, but not for ever.
+* Its background tasks may die or hang and leave it looking well: a watchdog sees a task that ended, and a partition
+  with more to read whose position does not move, and replaces the whole client.
+* A deserializer that raises stops its partition for ever: none is given, records are bytes.
+* Its defaults (auto-commit, latest, read_uncommitted) are the wrong ones: all are set.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import TopicPartition as AioPartition
+from aiokafka import errors as aio
+
+from shared.errors import Fenced
+from shared.log import Listener, Record, TopicPartition
+from shared.log.kafka.admin import KafkaAdmin
+from shared.log.kafka.errors import unknown
+from shared.log.kafka.settings import HEARTBEAT_MS, SESSION_TIMEOUT_MS, KafkaSettings
+
+START_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 8.0
+CLOSE_TIMEOUT_S = 8.0
+REVOKE_WAIT_S = 5.0
+POLL_SLICE_S = 0.1
+STUCK_S = 30.0
+
+_log = logging.getLogger("flywheel.kafka.consumer")
+
+
+def consumer_options(settings: KafkaSettings, group: str) -> dict[str, Any]:
+    return settings.aiokafka() | {
+        "group_id": group,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_committed",
+        "session_timeout_ms": SESSION_TIMEOUT_MS,
+        "heartbeat_interval_ms": HEARTBEAT_MS,
+        "request_timeout_ms": 10_000,
+        "retry_backoff_ms": 50,
+        "max_partition_fetch_bytes": 8 * 1024 * 1024,
+        "metadata_max_age_ms": 60_000,
+    }
+
+
+class KafkaConsumer:
+    """`shared.log.Consumer`."""
+
+    def __init__(
+        self, settings: KafkaSettings, admin: KafkaAdmin, group: str, topics: Sequence[str], listener: Listener
+    ) -> None:
+        self._options = consumer_options(settings, group)
+        self._admin = admin
+        self._topics = list(topics)
+        self._listener = listener
+        self._client: Any = None
+        self._fresh: set[TopicPartition] = set()
+        self._open: set[TopicPartition] = set()
+        self._gone: set[TopicPartition] = set()
+        self._told = asyncio.Event()  # nothing is revoked that the listener has not heard of
+        self._told.set()
+        self._polling = False
+        self._paused = False
+        self._moved: dict[TopicPartition, tuple[int, float]] = {}
+        self._closed = False
+
+    # The protocol
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        try:
+            while True:
+                await self._settle()
+                wait = max(0.0, min(POLL_SLICE_S, deadline - loop.time()))
+                records = await self._take(max_records, wait)
+                if records or loop.time() >= deadline:
+                    return records
+        except (aio.KafkaError, TimeoutError) as error:
+            raise unknown("polling", error) from error
+
+    async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        lost = [tp for tp in positions if tp not in self._open]
+        if lost:
+            raise Fenced(f"no longer ours: {', '.join(f'{tp.topic}/{tp.partition}' for tp in lost)}")
+        offsets = {_aio(tp): offset for tp, offset in positions.items()}
+        try:
+            await asyncio.wait_for(self._client.commit(offsets), CALL_TIMEOUT_S)
+        except (aio.CommitFailedError, aio.IllegalStateError) as error:
+            raise Fenced(f"Kafka, committing positions: {error}") from error
+        except (aio.KafkaError, TimeoutError) as error:
+            raise unknown("committing positions", error) from error
+
+    def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+        for tp, offset in positions.items():
+            if tp in self._open:
+                self._client.seek(_aio(tp), offset)
+
+    def pause(self) -> None:
+        self._paused = True
+        if self._open:
+            self._client.pause(*map(_aio, self._open))
+
+    def resume(self) -> None:
+        self._paused = False
+        self._moved.clear()
+        if self._open:
+            self._client.resume(*map(_aio, self._open))
+
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """Other topics from now on; the group shares them out anew."""
+        self._topics = list(topics)
+        if self._client is not None:
+            self._client.subscribe(self._topics, listener=_Gate(self))
+
+    @property
+    def assignment(self) -> frozenset[TopicPartition]:
+        return frozenset(self._open)
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        ours = list(self._open)
+        ends = await self._admin.ends(ours)
+        positions = {tp: await self._position(tp) for tp in ours if tp in self._open}
+        return {tp: max(0, ends[tp] - position) for tp, position in positions.items()}
+
+    async def close(self) -> None:
+        self._closed = True
+        self._told.set()
+        await self._drop_client()
+
+    # What the client tells us (see `_Gate`): shut the gate now, talk about it in `poll`
+
+    def shut(self, partitions: set[TopicPartition]) -> None:
+        self._open -= partitions
+        self._fresh -= partitions
+        if partitions:
+            self._gone |= partitions
+            self._told.clear()
+
+    async def until_told(self) -> None:
+        if not self._closed:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), REVOKE_WAIT_S)
+
+    def given(self, partitions: set[TopicPartition]) -> None:
+        self._open -= partitions
+        self._fresh = set(partitions)
+        if partitions:
+            self._client.pause(*map(_aio, partitions))
+
+    # The rest
+
+    async def _connect(self) -> None:
+        client = AIOKafkaConsumer(**self._options)
+        try:
+            # Without topics, or the start would wait for the whole group to agree.
+            await asyncio.wait_for(client.start(), START_TIMEOUT_S)
+            client.subscribe(self._topics, listener=_Gate(self))
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(client.stop(), CLOSE_TIMEOUT_S)
+            raise
+        self._client = client
+
+    async def _drop_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            try:
+                await asyncio.wait_for(client.stop(), CLOSE_TIMEOUT_S)
+            except Exception as error:  # noqa: BLE001 - it is thrown away, whatever it says
+                _log.warning("a Kafka consumer did not stop cleanly: %r", error)
+
+    async def _settle(self) -> None:
+        if self._client is None:
+            await self._connect()
+        if self._watch():
+            self.shut(self._open | self._fresh)
+            await self._drop_client()
+            await self._connect()
+        if self._gone:
+            gone, self._gone = sorted(self._gone), set()
+            await self._listener.revoked(gone)
+        if not self._gone:
+            self._told.set()
+        if self._fresh:
+            await self._open_fresh()
+
+    async def _open_fresh(self) -> None:
+        fresh = sorted(self._fresh)
+        committed = await self._committed(fresh)
+        wanted = {**committed, **await self._listener.assigned(committed)}
+        for tp in fresh:
+            if tp in self._fresh:  # a rebalance may have been quicker
+                self._client.seek(_aio(tp), wanted[tp])
+                if not self._paused:
+                    self._client.resume(_aio(tp))
+                self._fresh.discard(tp)
+                self._open.add(tp)
+                self._moved.pop(tp, None)
+
+    async def _committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        found: dict[TopicPartition, int] = {}
+        for tp in partitions:
+            offset = await asyncio.wait_for(self._client.committed(_aio(tp)), CALL_TIMEOUT_S)
+            if offset is not None:
+                found[tp] = offset
+        return found | await self._admin.starts(tp for tp in partitions if tp not in found)
+
+    async def _take(self, max_records: int, wait_s: float) -> list[Record]:
+        """Only of open partitions: the client may hold records of others already."""
+        ours = [_aio(tp) for tp in self._open]
+        if not ours or self._paused:
+            await asyncio.sleep(wait_s)
+            self._client._coordinator.check_errors()
+            return []
+        got = await self._client.getmany(*ours, timeout_ms=int(wait_s * 1000), max_records=max_records)
+        return [
+            Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value or b"", list(r.headers))
+            for tp, records in got.items()
+            if TopicPartition(tp.topic, tp.partition) in self._open
+            for r in records
+        ]
+
+    async def _position(self, tp: TopicPartition) -> int:
+        with contextlib.suppress(aio.KafkaError, TimeoutError):
+            return int(await asyncio.wait_for(self._client.position(_aio(tp)), CALL_TIMEOUT_S))
+        return 0
+
+    def _watch(self) -> bool:
+        """Whether the client is dead or stuck, though it does not say so."""
+        for task in (self._client._coordinator._coordination_task, self._client._fetcher._fetch_task):
+            if task.done():
+                _log.error("a Kafka consumer is replaced: its background task ended")
+                return True
+        if self._paused:
+            return False
+        now = asyncio.get_running_loop().time()
+        for tp in self._open:
+            state = self._client._subscription.subscription.assignment.state_value(_aio(tp))
+            if state is None or not state.has_valid_position:
+                continue
+            position, since = self._moved.get(tp, (-1, now))
+            if position != state.position or (state.lso or 0) <= state.position:
+                self._moved[tp] = (state.position, now)
+            elif now - since > STUCK_S:
+                _log.error("a Kafka consumer is replaced: %s does not move", tp)
+                self._moved.clear()
+                return True
+        return False
+
+
+class _Gate(ConsumerRebalanceListener):  # type: ignore[misc]
+    """The client calls this from its own task, at any time."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: set[AioPartition]) -> None:
+        self._consumer.shut({TopicPartition(tp.topic, tp.partition) for tp in revoked})
+        await self._consumer.until_told()
+
+    async def on_partitions_assigned(self, assigned: set[AioPartition]) -> None:
+        self._consumer.given({TopicPartition(tp.topic, tp.partition) for tp in assigned})
+
+
+def _aio(tp: TopicPartition) -> AioPartition:
+    return AioPartition(tp.topic, tp.partition)

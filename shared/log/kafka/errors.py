@@ -1,0 +1,81 @@
+"""What a client's error means to our callers: try again, refused for ever, or somebody else's now."""
+
+import logging
+
+from aiokafka import errors as aio
+from confluent_kafka import KafkaError, KafkaException
+
+from shared.errors import Fenced, FlywheelError, Rejected, Transient
+
+library_log = logging.getLogger("flywheel.kafka")
+"""librdkafka's own words; without it they go to stderr as they are."""
+
+RETRY_AFTER_S = 1.0
+
+# The same bytes fail the same way for ever, and were not stored.
+AIOKAFKA_REJECTED = (
+    aio.MessageSizeTooLargeError,
+    aio.RecordListTooLargeError,
+    aio.InvalidTimestampError,
+    aio.PolicyViolationError,
+)
+LIBRDKAFKA_REJECTED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+# The group, or the transaction coordinator, knows another owner.
+LIBRDKAFKA_FENCED = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError._FENCED,
+    }
+)
+
+
+def of_librdkafka(error: KafkaError, doing: str) -> FlywheelError:
+    text = f"Kafka, {doing}: {error.str()}"
+    if error.code() in LIBRDKAFKA_FENCED:
+        return Fenced(text)
+    if error.code() in LIBRDKAFKA_REJECTED:
+        return Rejected(text)
+    return Transient(text, retry_after=RETRY_AFTER_S)
+
+
+def of_exception(error: KafkaException, doing: str) -> FlywheelError:
+    return of_librdkafka(error.args[0], doing)
+
+
+def is_rejected(error: BaseException) -> bool:
+    return isinstance(error, AIOKAFKA_REJECTED)
+
+
+def unknown(doing: str, error: BaseException | str) -> Transient:
+    """Somebody's data may or may not be there: the same ids again."""
+    return Transient(f"Kafka, {doing}: {error if isinstance(error, str) else repr(error)}", retry_after=RETRY_AFTER_S)
+
+
+def passes(error: KafkaError) -> bool:
+    """Errors that the client reports and gets over by itself."""
+    return error.retriable() or error.code() in (
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+    )

@@ -1,0 +1,378 @@
+"""Appending for many callers at once: what waits for a partition goes in one write, answered together (aiokafka).
+
+What the client does badly, and the rule here (each has its test in `tests/contracts/test_log_kafka.py`):
+
+* A write that timed out may still land: callers get `Transient`, which means unknown, and never "not there".
+* After a write that timed out, or failed for good, its idempotent producer may refuse every later one
+  (`OutOfOrderSequenceNumber`): it is retired, takes nothing new, and a fresh one takes over.
+* Its `send` expires nothing while the broker is away, and its `start` and `stop` may hang: every wait has a
+  deadline, what waits is bounded in bytes, and an absent log is answered at once after `STALL_S`.
+* One message too large fails the whole write it is in: sizes are looked at before, and where a topic allows less
+  than we thought, the write is taken apart and each caller hears about his own.
+
+One write is in flight per partition; so order is kept, and the next write gathers while this one travels.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from shared.errors import FlywheelError, Rejected, Transient
+from shared.log import Headers, Message
+from shared.log.kafka.errors import RETRY_AFTER_S, is_rejected, unknown
+from shared.log.kafka.settings import KafkaSettings
+from shared.log.partitioning import partition_of
+from shared.topics import MAX_MESSAGE_BYTES
+
+STALL_S = 2.0  # no answer to a write, or no connection, for so long: the log is away
+CALL_MAX_S = 10.0  # behind writes that are answered, only slowly
+TICK_S = 0.1  # how often we look for a stall
+REQUEST_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_S = 5.0
+CONNECT_PAUSE_S = 0.25
+CLOSE_TIMEOUT_S = 5.0
+BATCH_BYTES = 512 * 1024
+WAITING_MAX_BYTES = 64 * 1024 * 1024
+PARTITIONS_MAX_AGE_S = 60.0
+# A batch's own header, and what a compressor adds to bytes that do not compress.
+RECORD_MAX_BYTES = MAX_MESSAGE_BYTES - 4096
+RECORD_OVERHEAD_BYTES = 40
+HEADER_OVERHEAD_BYTES = 10
+
+_log = logging.getLogger("flywheel.kafka.producer")
+
+
+def record_bytes(message: Message) -> int:
+    """What this message takes in a batch, at most."""
+    size = RECORD_OVERHEAD_BYTES + len(message.key or b"") + len(message.value)
+    for name, value in message.headers:
+        size += HEADER_OVERHEAD_BYTES + len(name) * 4 + len(value)
+    return size
+
+
+def refuse_oversize(messages: Sequence[Message]) -> int:
+    """The bytes of all of them. Raises `Rejected` when one can never be stored."""
+    total = 0
+    for message in messages:
+        size = record_bytes(message)
+        if size > RECORD_MAX_BYTES:
+            raise Rejected(f"a message of {size} bytes to {message.topic}: at most {RECORD_MAX_BYTES} fit")
+        total += size
+    return total
+
+
+class _Call:
+    """One `append`, until all of its messages have their answer."""
+
+    __slots__ = ("answer", "left", "since")
+
+    def __init__(self, answer: "asyncio.Future[None]", left: int, since: float) -> None:
+        self.answer = answer
+        self.left = left
+        self.since = since
+
+    def stored(self) -> None:
+        self.left -= 1
+        if not self.left and not self.answer.done():
+            self.answer.set_result(None)
+
+    def failed(self, error: FlywheelError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+_Entry = tuple[bytes | None, bytes, Headers, _Call]
+
+
+class _Client:
+    """One aiokafka producer, from its start to its retirement."""
+
+    def __init__(self, producer: Any) -> None:
+        self.producer = producer
+        self.writes = 0
+        self.retired = False
+        self.ending = False
+
+    async def discard(self) -> None:
+        """Whatever it still holds fails now: its own `stop` would first wait until everything has landed."""
+        with contextlib.suppress(Exception):
+            self.producer._message_accumulator.fail_all(KafkaError("retired"))
+        for end in (self.producer.client.close, self.producer.stop):
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(end(), CLOSE_TIMEOUT_S)
+
+
+class _Lane:
+    """A partition: what waits for it, and the one write in flight."""
+
+    __slots__ = ("client", "partition", "retry", "sent_at", "topic", "waiting", "writing")
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.waiting: deque[_Entry] = deque()
+        self.retry: deque[_Entry] = deque()  # goes before what waits, each alone
+        self.writing: list[_Entry] = []
+        self.client: _Client | None = None
+        self.sent_at = 0.0
+
+    @property
+    def oldest(self) -> float | None:
+        first = self.retry or self.waiting
+        return first[0][3].since if first else None
+
+
+class KafkaProducer:
+    """`shared.log.Producer`."""
+
+    def __init__(self, settings: KafkaSettings, *, stall_s: float = STALL_S) -> None:
+        self._options: dict[str, Any] = settings.aiokafka() | {
+            "acks": "all",
+            "enable_idempotence": True,
+            "compression_type": "lz4",
+            "linger_ms": 0,  # gathering is done here
+            "max_batch_size": BATCH_BYTES,
+            "max_request_size": MAX_MESSAGE_BYTES + BATCH_BYTES,
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "retry_backoff_ms": 20,
+        }
+        self._stall_s = stall_s
+        self._client: _Client | None = None
+        self._away_since: float | None = None
+        self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._ready: set[_Lane] = set()
+        self._wake = asyncio.Event()
+        self._partitions: dict[str, int] = {}
+        self._partitions_at = 0.0
+        self._waiting_bytes = 0
+        self._keyless = itertools.count()
+        self._ends: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._defect: BaseException | None = None
+        self._needed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._tasks = [
+            self._loop.create_task(routine(), name=f"kafka-producer-{name}")
+            for name, routine in (("connect", self._connect), ("write", self._write), ("watch", self._watch))
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._broke)
+
+    async def append(self, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        if self._closed:
+            raise Transient("the producer is closed")
+        if self._defect is not None:
+            raise self._defect
+        size = refuse_oversize(messages)
+        if self._is_away():
+            raise unknown("appending", "no broker answers")
+        if self._waiting_bytes + size > WAITING_MAX_BYTES:
+            raise Transient("Kafka, appending: too much is waiting already", retry_after=RETRY_AFTER_S)
+        counts: dict[str, int] = {}
+        for topic in {message.topic for message in messages}:
+            counts[topic] = self._partitions.get(topic) or await self._find(topic)
+        call = _Call(self._loop.create_future(), len(messages), self._loop.time())
+        for topic, key, value, headers in messages:
+            partitions = counts[topic]
+            number = partition_of(key, partitions) if key is not None else next(self._keyless) % partitions
+            lane = self._lanes.get((topic, number))
+            if lane is None:
+                lane = self._lanes[topic, number] = _Lane(topic, number)
+            lane.waiting.append((key, value, headers, call))
+            if lane.client is None:
+                self._ready.add(lane)
+        self._wake.set()
+        self._waiting_bytes += size
+        try:
+            await call.answer
+        finally:
+            self._waiting_bytes -= size
+
+    async def close(self) -> None:
+        """What is in flight gets its answer, within the deadline; then nothing is left running."""
+        self._closed = True
+        lanes = self._lanes.values()
+        entries = itertools.chain.from_iterable((*lane.writing, *lane.retry, *lane.waiting) for lane in lanes)
+        answers = {call.answer for _, _, _, call in entries}
+        if answers:
+            await asyncio.wait(answers, timeout=self._stall_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.discard()
+        for lane in self._lanes.values():
+            self._fail(lane, unknown("appending", "the producer was closed"))
+        if self._ends:
+            await asyncio.wait(self._ends, timeout=2 * CLOSE_TIMEOUT_S)
+
+    # Which partitions there are
+
+    async def _find(self, topic: str) -> int:
+        """How many partitions. Raises `Rejected` when there is no such topic."""
+        deadline = self._loop.time() + self._stall_s
+        while self._client is None:
+            if self._loop.time() > deadline:
+                raise unknown("appending", "no broker answers")
+            await asyncio.sleep(TICK_S / 10)
+        try:
+            cluster = await asyncio.wait_for(self._client.producer.client.fetch_all_metadata(), self._stall_s)
+        except (KafkaError, TimeoutError) as error:
+            raise unknown("asking for the topics", error) from error
+        numbers = cluster.partitions_for_topic(topic)
+        if not numbers:
+            raise Rejected(f"there is no topic {topic}")
+        self._partitions[topic] = len(numbers)
+        return len(numbers)
+
+    # Three routines: one keeps a client, one writes, one watches the time
+
+    async def _connect(self) -> None:
+        """A client whenever there is none. aiokafka's own start may hang for ever, so it has a deadline."""
+        self._away_since = self._loop.time()
+        while True:
+            candidate = _Client(AIOKafkaProducer(**self._options))
+            try:
+                await asyncio.wait_for(candidate.producer.start(), CONNECT_TIMEOUT_S)
+            except (KafkaError, TimeoutError, OSError) as error:
+                _log.warning("no connection to Kafka yet: %r", error)
+                await candidate.discard()
+                await asyncio.sleep(CONNECT_PAUSE_S)
+                continue
+            except BaseException:
+                await candidate.discard()
+                raise
+            self._client, self._away_since = candidate, None
+            self._ready.update(lane for lane in self._lanes.values() if lane.waiting or lane.retry)
+            self._wake.set()
+            self._needed.clear()
+            await self._needed.wait()
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            lanes, self._ready = self._ready, set()
+            for lane in lanes:
+                client = self._client  # may go while we write; `_connect` has every lane written again
+                if client is not None and lane.client is None:
+                    await self._write_one(lane, client)
+
+    async def _write_one(self, lane: _Lane, client: _Client) -> None:
+        """As much of what waits as one write takes."""
+        batch = client.producer.create_batch()
+        taken: list[_Entry] = []
+        source = lane.retry or lane.waiting
+        while source:
+            key, value, headers, call = source[0]
+            if not call.answer.done():
+                if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                    break
+                taken.append(source[0])
+            source.popleft()
+            if source is lane.retry and taken:
+                break
+        if not taken:
+            return
+        lane.writing, lane.client, lane.sent_at = taken, client, self._loop.time()
+        client.writes += 1
+        try:
+            # Suspends only while the topic's metadata are unknown; the watch ends that too.
+            sent = await client.producer.send_batch(batch, lane.topic, partition=lane.partition)
+        except (KafkaError, AssertionError) as error:  # an assertion: the partition is not known (any more)
+            self._answered(lane, client, error)
+            return
+        sent.add_done_callback(lambda done: self._answered(lane, client, _error_of(done)))
+
+    def _answered(self, lane: _Lane, client: _Client, error: BaseException | None) -> None:
+        taken, lane.writing, lane.client = lane.writing, [], None
+        client.writes -= 1
+        if error is None:
+            for _, _, _, call in taken:
+                call.stored()
+        else:
+            self._retire(client, error)
+            self._partitions.pop(lane.topic, None)
+            if not is_rejected(error):
+                for _, _, _, call in taken:
+                    call.failed(unknown("appending", error))
+            elif len(taken) == 1:
+                taken[0][3].failed(Rejected(f"{lane.topic} does not take this message: {error!r}"))
+            else:
+                lane.retry.extend(taken)
+        if client.retired and not client.writes:
+            self._discard(client)
+        if lane.waiting or lane.retry:
+            self._ready.add(lane)
+            self._wake.set()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = self._loop.time()
+            late = now - self._stall_s
+            for lane in self._lanes.values():
+                if lane.client is not None and lane.sent_at < late:
+                    self._retire(lane.client, TimeoutError(f"no answer within {self._stall_s} s"))
+                    self._discard(lane.client)
+                    self._fail(lane, unknown("appending", "no answer in time"))
+                oldest = lane.oldest
+                if oldest is not None and (oldest < late if self._client is None else oldest < now - CALL_MAX_S):
+                    self._fail(lane, unknown("appending", "no broker answers in time"))
+            if self._client is not None and now - self._partitions_at > PARTITIONS_MAX_AGE_S:
+                self._partitions_at = now
+                cluster = self._client.producer.client.cluster
+                known = ((topic, cluster.partitions_for_topic(topic)) for topic in self._partitions)
+                self._partitions = {topic: len(numbers) for topic, numbers in known if numbers}
+
+    # Endings
+
+    def _is_away(self) -> bool:
+        return self._away_since is not None and self._loop.time() - self._away_since > self._stall_s
+
+    def _retire(self, client: _Client, why: BaseException) -> None:
+        """It gets nothing new. Writes of other partitions that it has in flight may still end well."""
+        if client.retired:
+            return
+        client.retired = True
+        _log.warning("a Kafka producer is replaced: %r", why)
+        if self._client is client:
+            self._client = None
+            self._away_since = self._loop.time()
+            self._needed.set()
+
+    def _discard(self, client: _Client) -> None:
+        if client.ending:
+            return
+        client.ending = True
+        task = self._loop.create_task(client.discard(), name="kafka-producer-discard")
+        self._ends.add(task)
+        task.add_done_callback(self._ends.discard)
+
+    def _broke(self, task: "asyncio.Task[None]") -> None:
+        """A routine ended by itself: a defect, which the next caller hears of."""
+        if not task.cancelled():
+            self._defect = task.exception()
+
+    @staticmethod
+    def _fail(lane: _Lane, error: FlywheelError) -> None:
+        """Everybody who waits for this partition; what is in flight there is forgotten when its client ends."""
+        for entries in (lane.writing, lane.retry, lane.waiting):
+            for _, _, _, call in entries:
+                call.failed(error)
+        lane.retry.clear()
+        lane.waiting.clear()
+
+
+def _error_of(done: "asyncio.Future[Any]") -> BaseException | None:
+    return KafkaError("cancelled") if done.cancelled() else done.exception()

@@ -1,0 +1,422 @@
+"""Read → write → positions, in Kafka transactions that the consumer group fences (confluent-kafka, in one thread).
+
+aiokafka's transactions were measured to lose records and to let zombies write; this client's raise at the commit and
+carry the group's metadata (KIP-447). One thread of our own runs every call of both clients in turn, so the event loop
+never blocks, and a rebalance is only ever told to us while that thread polls. How a partition comes and goes:
+
+1. The group gives it to us while we poll: assigned paused, nothing is fetched, and it counts as *fresh*.
+2. The next `poll` asks for its committed position (only stable ones: a dead member's open transaction is waited for),
+   tells `Listener.assigned`, which may take its time, then seeks to what that returns and resumes: *open*.
+3. `transact` failed, for whatever reason: the transaction is aborted, or where its end is unknown the producer is
+   replaced by one of the same id, whose start settles it. Every open partition is fresh again, so 2 goes back to the
+   committed positions; what was fetched meanwhile is never delivered.
+4. The group takes it away: closed at once; `Listener.revoked` is told by the next `poll`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import TopicPartition as ConfluentPartition
+
+from shared.errors import Fenced, FlywheelError, Transient
+from shared.log import Listener, Message, Record, TopicPartition
+from shared.log.kafka.admin import KafkaAdmin
+from shared.log.kafka.errors import of_exception, of_librdkafka, passes, unknown
+from shared.log.kafka.producer import refuse_oversize
+from shared.log.kafka.records import record_of
+from shared.log.kafka.settings import HEARTBEAT_MS, SESSION_TIMEOUT_MS, KafkaSettings
+from shared.topics import MAX_MESSAGE_BYTES
+
+CALL_TIMEOUT_S = 6.0
+START_TIMEOUT_S = 10.0
+POLL_SLICE_S = 0.25
+SEEK_TIMEOUT_S = 5.0
+SEEK_PAUSE_S = 0.01
+
+T = TypeVar("T")
+
+_log = logging.getLogger("flywheel.kafka.transactional")
+
+
+def consumer_config(settings: KafkaSettings, group: str) -> dict[str, Any]:
+    config = settings.librdkafka() | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,  # tells how far control records reach
+        "fetch.queue.backoff.ms": 5,  # 1,000 by default, which is a second of nothing whenever the queue was full
+        "group.protocol": settings.group_protocol,
+    }
+    if settings.group_protocol == "classic":
+        config |= {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
+        }
+    return config
+
+
+def producer_config(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
+    return settings.librdkafka() | {
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": settings.transaction_timeout_ms,
+        "partitioner": "murmur2_random",  # as Java's and aiokafka's; this client's own default is CRC32
+        "compression.type": "lz4",
+        "linger.ms": 5,
+        "batch.num.messages": 100_000,
+        "message.max.bytes": MAX_MESSAGE_BYTES + 1024 * 1024,
+        "queue.buffering.max.messages": 1_000_000,
+        "delivery.report.only.error": True,
+        "topic.metadata.propagation.max.ms": 3_000,
+        "retry.backoff.ms": 10,
+    }
+
+
+class KafkaTransactionalConsumer:
+    """`shared.log.TransactionalConsumer`."""
+
+    def __init__(
+        self, settings: KafkaSettings, admin: KafkaAdmin, group: str, topics: Sequence[str], listener: Listener
+    ) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._group = group
+        self._topics = list(topics)
+        self._listener = listener
+        self._transactional_id = f"{group}-{uuid.uuid4().hex}"
+        self._thread = ThreadPoolExecutor(1, "kafka-transactional")
+        self._consumer: Consumer | None = None
+        self._producer: Producer | None = None
+        self._open: set[TopicPartition] = set()
+        self._fresh: set[TopicPartition] = set()
+        self._gone: set[TopicPartition] = set()
+        self._next: dict[TopicPartition, int] = {}  # what comes after the last record delivered
+        self._ends: dict[TopicPartition, int] = {}  # where the broker said the partition ends
+        self._seeks: dict[TopicPartition, int] = {}
+        self._consuming: asyncio.Future[list[Record]] | None = None
+        self._paused = False
+        self._pause_wanted = False
+        self._away: KafkaError | None = None
+        self._closed = False
+
+    # The protocol
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            await self._settle()
+            wait = max(0.0, min(POLL_SLICE_S, deadline - loop.time()))
+            # Shielded and kept: a caller that gives up waiting must not lose what was taken for him.
+            if self._consuming is None:
+                self._consuming = loop.run_in_executor(self._thread, self._consume, max_records, wait)
+            try:
+                records = await asyncio.shield(self._consuming)
+            except KafkaException as error:
+                self._consuming = None
+                raise unknown("polling", error) from error
+            self._consuming = None
+            if records:
+                ours = self._open
+                records = [r for r in records if r[:2] in ours]  # a slice is a plain tuple, equal to a TopicPartition
+                for place, last in {r[:2]: r.offset for r in records}.items():
+                    self._next[TopicPartition(*place)] = last + 1
+            if records:
+                return records
+            if loop.time() >= deadline:
+                away, self._away = self._away, None
+                if away is not None:
+                    raise of_librdkafka(away, "polling")
+                await self._settle()
+                return []
+
+    async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        self._check_owned(positions)
+
+        def call() -> None:
+            assert self._consumer is not None
+            done = self._consumer.commit(offsets=_confluent(positions), asynchronous=False)
+            for tp in done or ():
+                if tp.error is not None:
+                    raise KafkaException(tp.error)
+
+        try:
+            await self._run(call)
+        except KafkaException as error:
+            raise of_exception(error, "committing positions") from error
+
+    async def transact(self, outputs: Sequence[Message], positions: Mapping[TopicPartition, int]) -> None:
+        try:
+            self._check_owned(positions)
+            refuse_oversize(outputs)
+            failure = await self._run(lambda: self._transact(outputs, positions))
+            if failure is not None:
+                raise failure
+        except FlywheelError:
+            self._reset()
+            raise
+
+    def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+        ours = {tp: offset for tp, offset in positions.items() if tp in self._open}
+        if self._consuming is not None:  # a poll was given up: what it takes is dropped, so everything goes back
+            self._consuming = None
+            self._seeks |= {tp: self._next[tp] for tp in self._open if tp in self._next}
+        self._seeks |= ours
+
+    def pause(self) -> None:
+        self._pause_wanted = True
+
+    def resume(self) -> None:
+        self._pause_wanted = False
+
+    async def subscribe(self, topics: Sequence[str]) -> None:
+        """Other topics from now on; what is kept of the old ones stays as it is."""
+        self._topics = list(topics)
+        if self._consumer is not None:
+            await self._run(self._subscribe)
+
+    @property
+    def assignment(self) -> frozenset[TopicPartition]:
+        return frozenset(self._open)
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        ours = self.assignment
+        ends = await self._admin.ends(ours)
+        return {tp: max(0, ends[tp] - max(self._next.get(tp, 0), self._ends.get(tp, 0))) for tp in ours}
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+
+        def end() -> None:
+            if self._consumer is not None:
+                with contextlib.suppress(KafkaException):
+                    self._consumer.close()
+            self._producer = None
+
+        await self._run(end)
+        self._thread.shutdown(wait=False)
+
+    # On the event loop
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        """In our thread, to its end, even if our caller is cancelled meanwhile."""
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, call))
+
+    def _check_owned(self, positions: Iterable[TopicPartition]) -> None:
+        lost = [tp for tp in positions if tp not in self._open]
+        if lost:
+            raise Fenced(f"no longer ours: {', '.join(f'{tp.topic}/{tp.partition}' for tp in lost)}")
+
+    def _reset(self) -> None:
+        """Nothing more is delivered of what we own until it was assigned again."""
+        self._consuming = None
+        self._fresh |= self._open
+        self._open.clear()
+
+    async def _settle(self) -> None:
+        """Tells the listener what came and went, and opens what came."""
+        try:
+            await self._run(self._connect)
+            if self._gone:
+                gone, self._gone = sorted(self._gone), set()
+                self._forget(gone)
+                await self._listener.revoked(gone)
+            if self._fresh:
+                await self._open_fresh()
+            if self._seeks or self._paused != self._pause_wanted:
+                await self._run(self._steer)
+        except KafkaException as error:
+            raise unknown("joining the group", error) from error
+
+    async def _open_fresh(self) -> None:
+        fresh = sorted(self._fresh)
+        committed = await self._run(lambda: self._committed(fresh))
+        without = [tp for tp in fresh if tp not in committed]
+        committed |= await self._admin.starts(without)
+        wanted = {**committed, **await self._listener.assigned(committed)}
+        await self._run(lambda: self._start_reading(fresh, wanted))
+        for tp in fresh:
+            if tp in self._fresh:  # a rebalance may have been quicker
+                self._fresh.discard(tp)
+                self._open.add(tp)
+                self._next[tp] = wanted[tp]
+                self._ends.pop(tp, None)
+
+    def _forget(self, partitions: Iterable[TopicPartition]) -> None:
+        for tp in partitions:
+            for place in (self._next, self._ends, self._seeks):
+                place.pop(tp, None)
+
+    # In our thread
+
+    def _connect(self) -> None:
+        if self._producer is None:
+            # A new one of the same id: whatever an old one left open is finished or aborted when this returns.
+            producer = Producer(producer_config(self._settings, self._transactional_id))
+            producer.init_transactions(START_TIMEOUT_S)
+            self._producer = producer
+        if self._consumer is None:
+            config = consumer_config(self._settings, self._group)
+            self._consumer = Consumer(config | {"error_cb": self._on_error})
+            self._subscribe()
+
+    def _subscribe(self) -> None:
+        assert self._consumer is not None
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+            self._away = error
+
+    def _on_assign(self, consumer: Consumer, partitions: list[ConfluentPartition]) -> None:
+        # Any explicit offset will do: nothing is fetched before `_start_reading` seeks.
+        given = [ConfluentPartition(tp.topic, tp.partition, 0) for tp in partitions]
+        consumer.incremental_assign(given)
+        consumer.pause(given)
+        fresh = {TopicPartition(tp.topic, tp.partition) for tp in partitions}
+        self._fresh |= fresh
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[ConfluentPartition]) -> None:
+        gone = {TopicPartition(tp.topic, tp.partition) for tp in partitions}
+        self._open -= gone
+        self._fresh -= gone
+        self._gone |= gone
+        consumer.incremental_unassign(partitions)
+
+    def _consume(self, max_records: int, wait_s: float) -> list[Record]:
+        """What is there, waiting only for the first: `consume(n, t)` would wait all of t unless n came."""
+        assert self._consumer is not None
+        messages = self._consumer.consume(1, wait_s)
+        if messages and max_records > 1:
+            messages += self._consumer.consume(max_records - 1, 0)
+        records = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append(record_of(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._ends[TopicPartition(message.topic() or "", message.partition() or 0)] = message.offset() or 0
+            elif error.fatal():
+                self._replace_consumer(error)
+            elif not passes(error):
+                _log.warning("Kafka, polling: %s", error)
+                self._away = error
+        return records
+
+    def _replace_consumer(self, error: KafkaError) -> None:
+        _log.error("a Kafka consumer is replaced: %s", error)
+        old, self._consumer = self._consumer, None
+        self._gone |= self._fresh | self._open
+        self._fresh.clear()
+        self._open.clear()
+        if old is not None:
+            with contextlib.suppress(KafkaException):
+                old.close()
+
+    def _committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        assert self._consumer is not None
+        self._consumer.pause(_plain(partitions))
+        found = self._consumer.committed(_plain(partitions), CALL_TIMEOUT_S)
+        for tp in found:
+            if tp.error is not None:
+                raise KafkaException(tp.error)
+        return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+
+    def _start_reading(self, partitions: Sequence[TopicPartition], positions: Mapping[TopicPartition, int]) -> None:
+        assert self._consumer is not None
+        for tp in partitions:
+            if tp in self._fresh:
+                self._seek(tp, positions[tp])
+        if not self._paused:
+            self._consumer.resume(_plain(tp for tp in partitions if tp in self._fresh))
+
+    def _seek(self, tp: TopicPartition, offset: int) -> None:
+        """The client takes a moment to start on a partition just assigned, and refuses to seek until then."""
+        assert self._consumer is not None
+        tries = int(SEEK_TIMEOUT_S / SEEK_PAUSE_S)
+        while True:
+            try:
+                self._consumer.seek(ConfluentPartition(tp.topic, tp.partition, offset))
+            except KafkaException as error:
+                tries -= 1
+                if error.args[0].code() != KafkaError._STATE or not tries:
+                    raise
+                time.sleep(SEEK_PAUSE_S)
+            else:
+                return
+
+    def _steer(self) -> None:
+        """What `seek`, `pause` and `resume` asked for."""
+        assert self._consumer is not None
+        ours = list(self._open)
+        if self._paused != self._pause_wanted:
+            self._paused = self._pause_wanted
+            (self._consumer.pause if self._paused else self._consumer.resume)(_plain(ours))
+        seeks, self._seeks = self._seeks, {}
+        for tp, offset in seeks.items():
+            if tp in self._open:
+                self._seek(tp, offset)
+                self._next[tp] = offset
+                self._ends.pop(tp, None)
+
+    def _transact(self, outputs: Sequence[Message], positions: Mapping[TopicPartition, int]) -> FlywheelError | None:
+        """None when it is committed; else what went wrong, with the transaction ended one way or the other."""
+        producer = self._producer
+        assert producer is not None
+        assert self._consumer is not None
+        try:
+            producer.begin_transaction()
+            for topic, key, value, headers in outputs:
+                self._produce(producer, topic, key, value, headers)
+            producer.send_offsets_to_transaction(
+                _confluent(positions), self._consumer.consumer_group_metadata(), CALL_TIMEOUT_S
+            )
+            self._commit(producer)
+        except KafkaException as error:
+            self._abort(producer, error.args[0])
+            return of_exception(error, "in a transaction")
+        except BufferError:
+            self._abort(producer, None)
+            return Transient("Kafka, in a transaction: its queue stays full")
+        return None
+
+    def _produce(self, producer: Producer, topic: str, key: bytes | None, value: bytes, headers: Any) -> None:
+        try:
+            producer.produce(topic, value, key, headers=headers)
+        except BufferError:
+            # Full: what is in it must go first.
+            producer.flush(CALL_TIMEOUT_S)
+            producer.produce(topic, value, key, headers=headers)
+
+    def _commit(self, producer: Producer) -> None:
+        """Raises when any output of this transaction was refused."""
+        producer.commit_transaction(CALL_TIMEOUT_S)
+
+    def _abort(self, producer: Producer, error: KafkaError | None) -> None:
+        if error is None or not error.fatal():
+            with contextlib.suppress(KafkaException):
+                producer.abort_transaction(CALL_TIMEOUT_S)
+                return
+        _log.warning("a transactional Kafka producer is replaced: %s", error)
+        self._producer = None
+
+
+def _confluent(positions: Mapping[TopicPartition, int]) -> list[ConfluentPartition]:
+    return [ConfluentPartition(tp.topic, tp.partition, offset) for tp, offset in positions.items()]
+
+
+def _plain(partitions: Iterable[TopicPartition]) -> list[ConfluentPartition]:
+    return [ConfluentPartition(tp.topic, tp.partition) for tp in partitions]
