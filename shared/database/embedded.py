@@ -199,7 +199,7 @@ def _become(uid: int, gid: int, directory: Path) -> tuple[str, ...]:
     if setpriv is None:
         raise Misuse(f"Postgres refuses to run as root, and setpriv (util-linux) is not here to change user. {INSTEAD}")
     plain = (setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
-    # Where a parent is closed to that user (/root, a 0700 home): the one capability that passes it. Without the
+    # Where a parent is closed to that user (a home with mode 0700): the one capability that passes it. Without the
     # securebit access(2), which Postgres asks about its own binaries, would still answer by the uid alone.
     able = (*plain, "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup")
     probe = (
