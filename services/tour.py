@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 
 SAMPLE = Path(__file__).resolve().parents[1] / "deploy" / "sample" / "feedback.jsonl"
-TOLD_ABOUT = "sample-0001"
+TOLD_ABOUT = "resp-3a07"
 """The external id of the piece whose loop is shown."""
 PATIENCE_S = 20.0
 
