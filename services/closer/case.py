@@ -1,0 +1,750 @@
+"""(case, command, now) → (case, events): every transition of a case, in one place.
+
+`TABLE` is the law: which verb is legal in which state and where it leads. Documents, the legal verbs of a 409 and
+the tests are read from it. A command that the table does not allow raises `IllegalTransition`, which names what
+is allowed. Every event has the next number of its case (from 1, without gaps). What an event says in `data` goes
+to a topic that is kept for good: ids, states, times, tags and reasons. Words and addresses stand in `private`,
+which stays in the closer's own tables.
+
+Every decision first lets the clocks catch up: what should have been warned or breached by `now` is said before
+the command takes effect, so it does not matter whether a person or the timer came first.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from services.closer import sla
+from services.closer.sla import Clocks, ClockSnapshot
+from shared.errors import Rejected
+from shared.events.case import UNFINISHED, State
+from shared.events.envelope import rfc3339
+from shared.events.feedback import Priority
+
+FINISHED: frozenset[State] = frozenset({"resolved", "declined", "notified", "confirmed", "assumed"})
+ANSWERED: frozenset[State] = frozenset({"resolved", "declined"})
+SYSTEM = "system"
+CUSTOMER = "customer"
+
+By = Literal["person", "customer", "system"]
+NotificationKind = Literal["heard", "answered", "declined"]
+_RANK: Mapping[str, int] = {"low": 0, "normal": 1, "high": 2, "urgent": 3}
+_NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    verb: str
+    sources: frozenset[State]
+    to: State | None
+    """None: the state stays as it is."""
+    by: By
+    means: str
+
+
+TABLE: tuple[Transition, ...] = (
+    Transition("acknowledge", frozenset({"open", "reopened"}), "acknowledged", "person", "somebody has seen it"),
+    Transition("assign", frozenset({"open", "acknowledged", "reopened"}), "in_progress", "person", "somebody does it"),
+    Transition("reassign", UNFINISHED, None, "person", "another team, or another person"),
+    Transition("note", UNFINISHED, None, "person", "a word among colleagues"),
+    Transition("wait", frozenset({"in_progress"}), "waiting_on_customer", "person", "the customer is asked"),
+    Transition("resume", frozenset({"waiting_on_customer"}), "in_progress", "person", "the work goes on"),
+    Transition("resolve", UNFINISHED, "resolved", "person", "done: what we did"),
+    Transition("decline", UNFINISHED, "declined", "person", "not done: why not"),
+    Transition("merge", UNFINISHED, "merged", "person", "goes on in another case"),
+    Transition("reopen", FINISHED, "reopened", "person", "not solved after all"),
+    Transition("join", UNFINISHED, None, "customer", "more feedback of the same customer on the same theme"),
+    Transition("told", ANSWERED, "notified", "system", "the customer was told"),
+    Transition("untold", ANSWERED, None, "system", "the customer cannot be told"),
+    Transition("yes", frozenset({"notified"}), "confirmed", "customer", "the customer says that it is solved"),
+    Transition("silence", frozenset({"notified"}), "assumed", "system", "told, and no word since"),
+    Transition("no", FINISHED, "reopened", "customer", "the customer says that it is not solved"),
+)
+_BY_VERB: Mapping[str, Transition] = {transition.verb: transition for transition in TABLE}
+
+
+def legal_verbs(state: State, by: By = "person") -> tuple[str, ...]:
+    """What may be done to a case in this state."""
+    return tuple(t.verb for t in TABLE if t.by == by and state in t.sources)
+
+
+class IllegalTransition(Rejected):
+    """The case is in a state where that cannot be done: `legal_verbs` says what can."""
+
+    def __init__(self, verb: str, state: State) -> None:
+        self.verb = verb
+        self.state = state
+        self.legal_verbs = legal_verbs(state)
+        can = ", ".join(self.legal_verbs) or "nothing"
+        super().__init__(f"a case that is {state} cannot be given the verb {verb}; legal here: {can}")
+
+
+class InvalidCommand(Rejected):
+    """The command itself makes no sense, whatever the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the customer gets to read: what we did, or why not."""
+
+    text: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    id: str
+    workspace: str
+    case_key: str
+    """Fixed at opening; reassigning does not change it."""
+    customer: str | None
+    """`customer.id` as sent, else the lower-cased e-mail address."""
+    team: str
+    theme: str
+    state: State
+    priority: Priority
+    opened_at: datetime
+    tier: str | None = None
+    language: str = "und"
+    """What the customer wrote in."""
+    assignee: str | None = None
+    history: bool = False
+    """Imported: no mails, no clocks."""
+    clocks: Clocks | None = None
+    answer: Answer | None = None
+    untold: str | None = None
+    """Why the customer of a resolved or declined case was not told."""
+    linked_to: str | None = None
+    """The finished case of the same key before this one."""
+    merged_into: str | None = None
+    generation: int = 1
+    """Counts up with each reopening: the customer is told once per generation."""
+    acknowledged_at: datetime | None = None
+    resolved_at: datetime | None = None
+    told_at: datetime | None = None
+    assume_at: datetime | None = None
+    """When silence is taken for content."""
+    sequence: int = 0
+    """The number of the last event."""
+    version: int = 0
+    """Counts decisions: the ETag."""
+
+    @property
+    def unfinished(self) -> bool:
+        return self.state in UNFINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    sequence: int
+    at: datetime
+    what: str
+    state: State
+    """After the event."""
+    team: str
+    actor: str
+    reason: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """JSON; goes to `feedback.cases`, which is kept for good: no personal fields, no verbatims."""
+    private: Mapping[str, Any] = field(default_factory=dict)
+    """JSON; words and addresses, for the closer's own tables only."""
+
+    def value(self, case: Case) -> dict[str, Any]:
+        """The value of `feedback.cases` (`shared.events.case.CaseChanged`), JSON."""
+        return {
+            "case_id": case.id,
+            "workspace": case.workspace,
+            "sequence": self.sequence,
+            "at": rfc3339(self.at),
+            "what": self.what,
+            "state": self.state,
+            "team": self.team,
+            "actor": self.actor,
+            "reason": self.reason,
+            "data": dict(self.data),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    case: Case
+    events: tuple[Event, ...]
+
+
+# ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Feedback that is owed an answer, and no unfinished case of its key."""
+
+    case_id: str
+    workspace: str
+    case_key: str
+    customer: str | None
+    team: str
+    theme: str
+    priority: Priority
+    feedback_id: str
+    received_at: datetime
+    """The clocks start here, not when we got round to it."""
+    snapshot: ClockSnapshot | None
+    """None for history: no clocks."""
+    tier: str | None = None
+    language: str = "und"
+    history: bool = False
+    linked_to: str | None = None
+    kind: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """More feedback. `on_loop`: an answer given on the customer's page, which joins whatever the state."""
+
+    feedback_id: str
+    priority: Priority | None = None
+    on_loop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reassign:
+    team: str | None = None
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    answer: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    answer: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    into: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """`other_unfinished`: the id of another unfinished case of this key: then this one is merged into that one.
+    `snapshot`: today's policy and calendar for the clocks that start anew; None: those that it had."""
+
+    reason: str = ""
+    other_unfinished: str | None = None
+    snapshot: ClockSnapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerSaid:
+    """The answer from the customer's page."""
+
+    solved: bool
+    feedback_id: str | None = None
+    other_unfinished: str | None = None
+    snapshot: ClockSnapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A notification is about to be sent: said before it is tried."""
+
+    kind: NotificationKind
+    generation: int
+    dedup_key: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A notification was sent."""
+
+    kind: NotificationKind
+    generation: int
+    dedup_key: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """A notification was withheld, or could not be sent for good (`failed`)."""
+
+    kind: NotificationKind
+    generation: int
+    reason: str
+    """A slug: `unsubscribed`, `no-address`, `rejected`, `unknown-outcome` …"""
+    failed: bool = False
+    dedup_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """The customer was told and said nothing for `assume_after`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: warn, breach, escalate, assume: whatever is due."""
+
+
+Command = (
+    Join
+    | Acknowledge
+    | Assign
+    | Reassign
+    | Note
+    | Wait
+    | Resume
+    | Resolve
+    | Decline
+    | Merge
+    | Reopen
+    | CustomerSaid
+    | Telling
+    | Told
+    | Untold
+    | Silence
+    | Tick
+)
+
+
+# ── deciding ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_case(command: Open, now: datetime, actor: str = SYSTEM) -> Outcome:
+    """A new case, its clocks running since the feedback was received."""
+    clocks = None
+    data: dict[str, Any] = {
+        "feedback_id": command.feedback_id,
+        "theme": command.theme,
+        "priority": command.priority,
+        "tier": command.tier,
+        "kind": command.kind,
+        "tags": list(command.tags),
+        "language": command.language,
+    }
+    if command.history:
+        data["history"] = True
+    elif command.snapshot is not None:
+        clocks = sla.start(command.snapshot, command.received_at)
+        data["policy"] = command.snapshot.policy
+    if command.linked_to is not None:
+        data["linked_to"] = command.linked_to
+    case = Case(
+        id=command.case_id,
+        workspace=command.workspace,
+        case_key=command.case_key,
+        customer=command.customer,
+        team=command.team,
+        theme=command.theme,
+        state="open",
+        priority=command.priority,
+        opened_at=now,
+        tier=command.tier,
+        language=command.language,
+        history=command.history,
+        clocks=clocks,
+        linked_to=command.linked_to,
+        sequence=1,
+        version=1,
+    )
+    return Outcome(case, (Event(1, now, "opened", "open", command.team, actor, "", data, _NOTHING),))
+
+
+def decide(case: Case, command: Command, now: datetime, actor: str = SYSTEM) -> Outcome:
+    """What the command makes of the case. Raises `IllegalTransition` or `InvalidCommand`, and then nothing happened.
+
+    No events: nothing changed, and the case's version stands."""
+    change = _Change(case, now, actor)
+    change.catch_up()
+    _HANDLERS[type(command)](change, command)
+    return change.outcome()
+
+
+def next_due(case: Case) -> datetime | None:
+    """When the case next wants a `Tick`, whether or not that is past; None: never, as it stands."""
+    upcoming = sla.next_event(case.clocks) if case.clocks is not None else None
+    times = [at for at in (upcoming[0] if upcoming else None, case.assume_at) if at is not None]
+    return min(times, default=None)
+
+
+class _Change:
+    """A decision being made: the case so far, and what happened to it."""
+
+    def __init__(self, case: Case, now: datetime, actor: str) -> None:
+        self.before = case
+        self.case = case
+        self.now = now
+        self.actor = actor
+        self.events: list[Event] = []
+
+    def record(
+        self,
+        what: str,
+        reason: str = "",
+        data: Mapping[str, Any] = _NOTHING,
+        private: Mapping[str, Any] = _NOTHING,
+        actor: str | None = None,
+        **fields: Any,
+    ) -> None:
+        self.case = replace(self.case, sequence=self.case.sequence + 1, **fields)
+        self.events.append(
+            Event(
+                self.case.sequence,
+                self.now,
+                what,
+                self.case.state,
+                self.case.team,
+                actor or self.actor,
+                reason,
+                data,
+                private,
+            )
+        )
+
+    def to(self, verb: str) -> State:
+        """Where the verb leads from here. Raises `IllegalTransition`."""
+        transition = _BY_VERB[verb]
+        if self.case.state not in transition.sources:
+            raise IllegalTransition(verb, self.case.state)
+        return transition.to or self.case.state
+
+    def catch_up(self) -> None:
+        if self.case.clocks is None:
+            return
+        clocks, passed = sla.passed(self.case.clocks, self.now)
+        for one in passed:
+            data: dict[str, Any] = {
+                "target": one.target,
+                "clock": one.clock,
+                "due_at": rfc3339(one.due_at),
+                "policy": clocks.snapshot.policy,
+                "generation": self.case.generation,
+            }
+            private: dict[str, Any] = {}
+            if one.kind == "escalated":
+                private["to"] = list(clocks.snapshot.escalate_to) or [self.case.team]
+            self.record(f"clock.{one.kind}", f"{one.target} on the {one.clock} clock", data, private, SYSTEM)
+        if clocks is not self.case.clocks:
+            self.case = replace(self.case, clocks=clocks)
+
+    def clocks(self, *steps: Callable[[Clocks], Clocks]) -> Clocks | None:
+        found = self.case.clocks
+        if found is None:
+            return None
+        for step in steps:
+            found = step(found)
+        return found
+
+    def stop(self, *targets: sla.Target, met: bool = True) -> Callable[[Clocks], Clocks]:
+        def step(clocks: Clocks) -> Clocks:
+            for target in targets:
+                clocks = sla.stop(clocks, target, self.now, met=met)
+            return clocks
+
+        return step
+
+    def resume(self, clocks: Clocks) -> Clocks:
+        return sla.resume(clocks, self.now)
+
+    def outcome(self) -> Outcome:
+        if self.case is self.before:
+            return Outcome(self.before, ())
+        return Outcome(replace(self.case, version=self.before.version + 1), tuple(self.events))
+
+
+def _join(change: _Change, command: Join) -> None:
+    case = change.case
+    if not (command.on_loop and case.state in FINISHED):
+        change.to("join")
+    data: dict[str, Any] = {"feedback_id": command.feedback_id}
+    fields: dict[str, Any] = {}
+    if command.priority is not None and _RANK[command.priority] > _RANK[case.priority] and case.unfinished:
+        # Whoever sorts by urgency must see it; the clocks keep the policy that they started with.
+        data["priority"] = fields["priority"] = command.priority
+    change.record("joined", "", data, **fields)
+    _customer_spoke(change)
+
+
+def _customer_spoke(change: _Change) -> None:
+    """A new word from the customer ends the waiting for it."""
+    if change.case.state == "waiting_on_customer":
+        change.record(
+            "resumed", "the customer wrote", actor=SYSTEM, state="in_progress", clocks=change.clocks(change.resume)
+        )
+
+
+def _acknowledge(change: _Change, _: Acknowledge) -> None:
+    state = change.to("acknowledge")
+    change.record(
+        "acknowledged",
+        state=state,
+        acknowledged_at=change.case.acknowledged_at or change.now,
+        clocks=change.clocks(change.stop("acknowledge")),
+    )
+
+
+def _assign(change: _Change, command: Assign) -> None:
+    state = change.to("assign")
+    change.record(
+        "assigned",
+        private={"to": command.to},
+        state=state,
+        assignee=command.to,
+        acknowledged_at=change.case.acknowledged_at or change.now,
+        clocks=change.clocks(change.stop("acknowledge")),
+    )
+
+
+def _reassign(change: _Change, command: Reassign) -> None:
+    if command.team is None and command.to is None:
+        raise InvalidCommand("reassign names a team, a person, or both")
+    change.to("reassign")
+    case = change.case
+    team = command.team or case.team
+    # A person belongs to a team: who has it now keeps it only within that team.
+    assignee = command.to or (case.assignee if team == case.team else None)
+    data = {"from": case.team, "team": team} if team != case.team else {}
+    change.record("reassigned", data=data, private={"to": assignee}, team=team, assignee=assignee)
+
+
+def _note(change: _Change, command: Note) -> None:
+    change.to("note")
+    change.record("noted", private={"text": command.text})
+
+
+def _wait(change: _Change, command: Wait) -> None:
+    state = change.to("wait")
+    clocks = change.clocks(lambda running: sla.pause(running, change.now))
+    change.record("waiting", private=_words(command.reason), state=state, clocks=clocks)
+
+
+def _resume(change: _Change, command: Resume) -> None:
+    state = change.to("resume")
+    change.record("resumed", private=_words(command.reason), state=state, clocks=change.clocks(change.resume))
+
+
+def _words(text: str) -> Mapping[str, Any]:
+    return {"text": text} if text else _NOTHING
+
+
+def _resolve(change: _Change, command: Resolve) -> None:
+    _answer(change, "resolve", "resolved", Answer(command.answer, command.language))
+
+
+def _decline(change: _Change, command: Decline) -> None:
+    _answer(change, "decline", "declined", Answer(command.answer, command.language))
+
+
+def _answer(change: _Change, verb: str, what: str, answer: Answer) -> None:
+    state = change.to(verb)
+    change.record(
+        what,
+        data={"generation": change.case.generation},
+        private={"answer": answer.text, "language": answer.language},
+        state=state,
+        answer=answer,
+        untold=None,
+        resolved_at=change.now,
+        acknowledged_at=change.case.acknowledged_at or change.now,
+        # An answer is more than an acknowledgement, and what is answered waits no longer.
+        clocks=change.clocks(change.resume, change.stop("acknowledge", "resolve")),
+    )
+
+
+def _merge(change: _Change, command: Merge) -> None:
+    change.to("merge")
+    _merge_into(change, command.into, private=_words(command.reason))
+
+
+def _merge_into(
+    change: _Change,
+    into: str,
+    reason: str = "",
+    data: Mapping[str, Any] = _NOTHING,
+    private: Mapping[str, Any] = _NOTHING,
+) -> None:
+    if into == change.case.id:
+        raise InvalidCommand("a case cannot be merged into itself")
+    change.record(
+        "merged",
+        reason,
+        data={"into": into, **data},
+        private=private,
+        state="merged",
+        merged_into=into,
+        assume_at=None,
+        # The promise goes on in the other case; here it is neither kept nor broken.
+        clocks=change.clocks(change.resume, change.stop(*sla.TARGETS, met=False)),
+    )
+
+
+def _reopen(change: _Change, command: Reopen) -> None:
+    change.to("reopen")
+    _reopened(change, command, private=_words(command.reason))
+
+
+def _reopened(
+    change: _Change,
+    command: Reopen | CustomerSaid,
+    reason: str = "",
+    data: Mapping[str, Any] = _NOTHING,
+    private: Mapping[str, Any] = _NOTHING,
+) -> None:
+    if command.other_unfinished is not None:
+        why = "reopened while another case of its key is unfinished"
+        _merge_into(change, command.other_unfinished, why, {**data, "reopened": True}, private)
+        return
+    case = change.case
+    change.record(
+        "reopened",
+        reason,
+        data={**data, "generation": case.generation + 1},
+        private=private,
+        state="reopened",
+        generation=case.generation + 1,
+        resolved_at=None,
+        told_at=None,
+        untold=None,
+        assume_at=None,
+        clocks=change.clocks(lambda running: sla.restart(running, change.now, command.snapshot)),
+    )
+
+
+def _customer_said(change: _Change, command: CustomerSaid) -> None:
+    case = change.case
+    data: dict[str, Any] = {"solved": command.solved}
+    if command.feedback_id is not None:
+        data["feedback_id"] = command.feedback_id
+    if case.state == "merged":
+        raise IllegalTransition("yes" if command.solved else "no", case.state)
+    if not command.solved and case.state in FINISHED:
+        change.to("no")
+        _reopened(change, command, "the customer said that it is not solved", data)
+        return
+    if command.solved and case.state in ANSWERED:
+        # Who answers has been told, even if the mail's receipt is still on its way.
+        _notified(change, "the customer answered", {"generation": case.generation})
+    if command.solved and change.case.state == "notified":
+        state = change.to("yes")
+        change.record("confirmed", "the customer said that it is solved", data, state=state, assume_at=None)
+        return
+    change.record("joined", "an answer on the customer's page", data)
+    _customer_spoke(change)
+
+
+def _notified(change: _Change, reason: str, data: Mapping[str, Any]) -> None:
+    state = change.to("told")
+    clocks = change.clocks(change.stop("tell_customer"))
+    change.record(
+        "notified",
+        reason,
+        data,
+        state=state,
+        untold=None,
+        told_at=change.now,
+        assume_at=change.now + clocks.snapshot.assume_after.wall if clocks else None,
+        clocks=clocks,
+    )
+
+
+def _telling(change: _Change, command: Telling) -> None:
+    change.record("notification.sending", data=_notification(command))
+
+
+def _told(change: _Change, command: Told) -> None:
+    data = _notification(command)
+    change.record("notification.sent", data=data)
+    # The receipt of an earlier generation, or of "we heard you", tells nothing about this answer.
+    if command.kind != "heard" and command.generation == change.case.generation and change.case.state in ANSWERED:
+        _notified(change, "", {"generation": command.generation})
+
+
+def _notification(command: Telling | Told) -> dict[str, Any]:
+    return {
+        "kind": command.kind,
+        "generation": command.generation,
+        "dedup_key": command.dedup_key,
+        "channel": command.channel,
+    }
+
+
+def _untold(change: _Change, command: Untold) -> None:
+    what = "notification.failed" if command.failed else "notification.withheld"
+    data = {"kind": command.kind, "generation": command.generation, "dedup_key": command.dedup_key}
+    about_this = command.kind != "heard" and command.generation == change.case.generation
+    if about_this and change.case.state in ANSWERED:
+        change.record(
+            what,
+            command.reason,
+            data,
+            untold=command.reason,
+            # Nobody can be told: that promise is neither kept nor broken.
+            clocks=change.clocks(change.stop("tell_customer", met=False)),
+        )
+    else:
+        change.record(what, command.reason, data)
+
+
+def _silence(change: _Change, _: Silence) -> None:
+    state = change.to("silence")
+    change.record("assumed", "told, and no word since", state=state, assume_at=None, actor=SYSTEM)
+
+
+def _tick(change: _Change, _: Tick) -> None:
+    case = change.case
+    if case.state == "notified" and case.assume_at is not None and case.assume_at <= change.now:
+        _silence(change, Silence())
+
+
+_HANDLERS: Mapping[type, Callable[[_Change, Any], None]] = {
+    Join: _join,
+    Acknowledge: _acknowledge,
+    Assign: _assign,
+    Reassign: _reassign,
+    Note: _note,
+    Wait: _wait,
+    Resume: _resume,
+    Resolve: _resolve,
+    Decline: _decline,
+    Merge: _merge,
+    Reopen: _reopen,
+    CustomerSaid: _customer_said,
+    Telling: _telling,
+    Told: _told,
+    Untold: _untold,
+    Silence: _silence,
+    Tick: _tick,
+}

@@ -1,0 +1,93 @@
+"""(what happened to a case, what we know of the customer) → a notification, or the reason why there is none.
+
+Two mails are owed for one's own feedback: "we heard you" when the case opens, once per case however much feedback
+joins it; and "here is what we did", or why not, once per generation. They need no opt-in, and neither quiet hours
+nor a frequency cap holds them back; an unsubscribe does. Each decision not to send is a value, to be recorded.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from services.closer.case import Case, Event, NotificationKind
+
+Reason = Literal["history", "unsubscribed", "no-address"]
+MailLanguage = Literal["en", "zh"]
+LANGUAGES: tuple[MailLanguage, ...] = ("en", "zh")
+_KINDS: dict[str, NotificationKind] = {"opened": "heard", "resolved": "answered", "declined": "declined"}
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What is known of the customer at this moment."""
+
+    email: str | None = None
+    name: str | None = None
+    locale: str | None = None
+    unsubscribed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    kind: NotificationKind
+    dedup_key: str
+    """The same for every attempt: workspace/case/kind/generation."""
+    channel: str
+    language: MailLanguage
+    to: str
+    name: str | None
+    workspace: str
+    case_id: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    kind: NotificationKind
+    dedup_key: str
+    reason: Reason
+    workspace: str
+    case_id: str
+    generation: int
+
+
+def notify(case: Case, event: Event, contact: Contact, channel: str = "email") -> Notification | Withheld | None:
+    """What the event owes the customer; None: nothing. `case` as it is after the event.
+
+    A case is only opened where an answer is owed (`follow_up`), so every opening is one to acknowledge."""
+    kind = _KINDS.get(event.what)
+    if kind is None:
+        return None
+    # "We heard you" belongs to the case, not to its generation: it is opened once.
+    generation = 1 if kind == "heard" else case.generation
+    key = dedup_key(case.workspace, case.id, kind, generation)
+    if case.history:
+        return Withheld(kind, key, "history", case.workspace, case.id, generation)
+    if contact.unsubscribed:
+        return Withheld(kind, key, "unsubscribed", case.workspace, case.id, generation)
+    if not contact.email:
+        return Withheld(kind, key, "no-address", case.workspace, case.id, generation)
+    return Notification(
+        kind=kind,
+        dedup_key=key,
+        channel=channel,
+        language=language_of(case.language, contact.locale),
+        to=contact.email,
+        name=contact.name,
+        workspace=case.workspace,
+        case_id=case.id,
+        generation=generation,
+    )
+
+
+def dedup_key(workspace: str, case_id: str, kind: NotificationKind, generation: int) -> str:
+    return f"{workspace}/{case_id}/{kind}/{generation}"
+
+
+def language_of(written: str, locale: str | None) -> MailLanguage:
+    """The language that the customer wrote in, else the one of their locale, else English."""
+    for tag in (written, locale or ""):
+        primary = tag.replace("_", "-").split("-")[0].lower()
+        for language in LANGUAGES:
+            if primary == language:
+                return language
+    return "en"
