@@ -295,7 +295,7 @@ def install(app: FastAPI) -> None:
         include(router, *args, **options)
 
     make_strict(app.router)
-    app.include_router = include_strict  # type: ignore[method-assign, assignment]
+    app.include_router = include_strict  # type: ignore[method-assign]
     for kind in _OUR_TYPES:
         app.add_exception_handler(kind, _answer)
     app.router.redirect_slashes = False

@@ -1,0 +1,475 @@
+"""HTTP/1.1 as we speak it: uvicorn's httptools protocol, with the deadlines and limits that it leaves to a proxy.
+
+What a connection may count on, and what it may not do:
+
+* Deadlines (`Limits`). No byte of a request, a header that trickles, a body that trickles, an answer that nobody reads:
+  each ends the connection within seconds. They run from the first byte and are not moved by the next one; only a body
+  buys time, by coming at `body_min_bytes_per_s`. An application at work has no deadline here.
+* Framing. What two parsers could read in two ways is refused: two lengths, a length with a transfer coding, two hosts,
+  addresses that a proxy and our router might see differently.
+* Every refusal is a problem document and the end of the connection. It is read to its end for a moment before that
+  (`linger_s`), since closing on unread bytes would reset the connection and take our answer with it.
+
+It must cost nothing to those who behave. There is no timer per connection: deadlines are plain numbers, and one sweep
+per server looks at all of them twice a second. A request that comes in one piece sets none but the one that follows it.
+"""
+
+import asyncio
+import re
+import resource
+from dataclasses import dataclass
+from math import inf
+from typing import Any, ClassVar, Final
+from weakref import WeakKeyDictionary
+
+import httptools
+import uvicorn
+from prometheus_client import Counter
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from shared.web.body import timed_out
+from shared.web.problems import Problem, malformed, problem_response, send_problem
+
+METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+MAX_CONNECTIONS = 10_000
+MAX_PIPELINED = 16
+MAX_LINGERING_BYTES = 8 * 1024 * 1024
+MAX_CHUNK_OVERHEAD = 8
+"""Bytes of framing for each byte of a body: one byte in each chunk costs five."""
+
+_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+")
+_METHOD_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64} [/*h]")
+_ENCODED_SEPARATOR = re.compile(rb"%(?:2[fF]|5[cC]|00)")
+_DOT_SEGMENT = re.compile(rb"/(?:\.|%2[eE]){1,2}(?:/|$)")
+
+_refused = Counter("flywheel_http_refused", "Connections that we ended, by the problem's slug or `idle`.", ["why"])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long and how much. With a sweep twice a second, what is at 7 s here ends by 8, what is at 27 by 28."""
+
+    idle_s: float = 7.0
+    header_s: float = 7.0
+    body_s: float = 27.0
+    body_min_bytes_per_s: int = 16 * 1024
+    write_s: float = 27.0
+    linger_s: float = 1.0
+    sweep_s: float = 0.5
+    max_header_bytes: int = 16 * 1024
+    max_headers: int = 100
+    max_requests: int = 4096
+    """In hand at once, in this process; more are told 503."""
+    max_connections: int = MAX_CONNECTIONS
+    """Above it, each new one ends an idle one."""
+    allowed_hosts: frozenset[bytes] | None = None
+    """Lower case, with the port where there is one. None: any."""
+
+
+class _Refused(Exception):
+    """Raised in a parser's callback; the parser hands it back as the context of its own error."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.slug)
+        self.problem = problem
+
+
+# Where a connection is in what it sends us. What we send it is uvicorn's business.
+_IDLE, _HEAD, _BODY, _DONE, _LINGER = range(5)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. Made by `protocol_class`, which sets its limits."""
+
+    limits: ClassVar[Limits] = Limits()
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.limit_concurrency = None  # it counts idle connections too, so slow sockets would shut out the others
+        self.deadline = inf
+        self.write_deadline = inf
+        self._phase = _IDLE
+        self._deaf = False  # nothing that still comes is heard; the connection ends with the answers it is owed
+        self._timed = False  # whether this phase of this message has its deadline
+        self._wire_bytes = 0  # of this message, in the pieces before the present one
+        self._piece_bytes = 0
+        self._body_bytes = 0
+        self._body_since = 0.0
+        self._hosts = 0
+
+    # ── the connection ──
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.deadline = self.loop.time() + self.limits.idle_s
+        _sweeper(self.server_state, self.limits.sweep_s).wake(self.loop)
+        if len(self.connections) > self.limits.max_connections:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        _refused.labels("crowded").inc()
+        for other in self.connections:
+            if isinstance(other, GuardedProtocol) and other is not self and other.is_waiting():
+                other.transport.abort()
+                return
+        self.transport.abort()
+
+    def is_waiting(self) -> bool:
+        """Whether it holds nothing but its socket: no request is whole."""
+        return self._phase in {_IDLE, _HEAD} and not self._busy()
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase == _LINGER or self._deaf:
+            self._wire_bytes += len(data)
+            if self._wire_bytes > MAX_LINGERING_BYTES:
+                self.transport.abort()
+            return
+        self._piece_bytes = len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self._refuse(_problem_of(error, data if self._wire_bytes == 0 else b""))
+            return
+        if self._phase != _DONE:
+            self._unfinished()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # We upgrade to nothing, so it is an ordinary request (RFC 9110 §7.8) and what follows it another.
+            rest = data[upgrade.args[0] :]
+            if rest:
+                self._feed(rest)
+
+    def _unfinished(self) -> None:
+        """A piece has ended in the middle of a message: only then are there deadlines to set and bytes to count."""
+        self._wire_bytes += self._piece_bytes
+        limits = self.limits
+        if self._phase == _HEAD:
+            if self._wire_bytes > limits.max_header_bytes:
+                self._refuse(_headers_too_large(limits))
+            elif not self._timed:
+                self._timed = True
+                self.deadline = self.loop.time() + limits.header_s
+        elif self._phase == _BODY:
+            if not self._timed:
+                self._timed = True
+                self._body_since = self.loop.time()
+                self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
+            if self._wire_bytes > 4 * limits.max_header_bytes + (1 + MAX_CHUNK_OVERHEAD) * self._body_bytes:
+                self._refuse(_bad_framing("There is more framing than body."))
+                return
+            self.deadline = self._body_since + limits.body_s + self._body_bytes / limits.body_min_bytes_per_s
+
+    # ── the parser's callbacks ──
+
+    def on_message_begin(self) -> None:
+        self._phase = _HEAD
+        self._timed = False
+        self._wire_bytes = self._body_bytes = self._hosts = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase != _HEAD:
+            return  # a trailer: never merged into the header (RFC 9110 §6.5.1)
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+            self._check_host(value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self._check_head()
+        self._phase = _BODY
+        self._timed = False
+        if len(self.tasks) < self.limits.max_requests:
+            super().on_headers_complete()
+            return
+        self.app = _too_busy
+        super().on_headers_complete()
+        self.app = self.config.loaded_app
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        self._phase = _DONE
+        self.deadline = inf
+        super().on_message_complete()
+
+    def _check_host(self, value: bytes) -> None:
+        if self._hosts > 1 or not _HOST.fullmatch(value):
+            raise _Refused(_bad_framing("There must be one Host header, and it must name a host."))
+        allowed = self.limits.allowed_hosts
+        if allowed is not None and value.lower() not in allowed:
+            raise _Refused(_bad_framing("This host is not served here."))
+
+    def _check_head(self) -> None:
+        limits = self.limits
+        if len(self.headers) > limits.max_headers:
+            raise _Refused(_headers_too_large(limits))
+        if self._wire_bytes + self._piece_bytes > limits.max_header_bytes:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > limits.max_header_bytes:
+                raise _Refused(_headers_too_large(limits))
+        if self.parser.get_method() not in METHODS:
+            raise _Refused(_method_not_allowed())
+        if self._hosts == 0 or self.parser.get_http_version() != "1.1":
+            self._check_old_version()
+        url = self.url
+        if url[:1] != b"/" or b"//" in url or b"/." in url or b"%" in url:
+            _check_address(url)
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _Refused(malformed("Too many requests stand in line on one connection."))
+
+    def _check_old_version(self) -> None:
+        version = self.parser.get_http_version()
+        if version == "1.1":
+            raise _Refused(_bad_framing("There must be one Host header, and it must name a host."))
+        if version != "1.0":
+            raise _Refused(malformed("This is not HTTP/1.1."))
+        if any(name == b"transfer-encoding" for name, _ in self.headers):
+            raise _Refused(_bad_framing("HTTP/1.0 has no Transfer-Encoding."))
+
+    # ── answers ──
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing() or self._phase == _LINGER:
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._deaf:
+            self.transport.close()
+        elif self._phase == _BODY:
+            self.linger()  # the rest of its body is not wanted any more
+        elif self._phase == _DONE:
+            self._phase = _IDLE
+            self.deadline = self.loop.time() + self.limits.idle_s
+
+    def _busy(self) -> bool:
+        """Whether an answer to an earlier message is still owed."""
+        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer and end. A body that was begun is answered in place of its application, if that has not answered."""
+        _refused.labels(problem.slug).inc()
+        if self._phase == _BODY and not self.pipeline:
+            answered = self.cycle.response_started
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if answered:
+                self.transport.abort()
+                return
+        elif self._busy():
+            # Earlier messages are still owed their answers; this one, if it stood in line, will never be whole.
+            if self._phase == _BODY:
+                self.pipeline.popleft()
+            self._deaf = True
+            return
+        status, headers, body = problem_response(problem)
+        lines = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            if name != b"connection":
+                lines += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*lines, b"connection: close\r\n\r\n", body]))
+        self.linger()
+
+    def linger(self) -> None:
+        """Say that this was all, and take what is still under way, so that the answer arrives."""
+        if self.transport.is_closing():
+            return
+        self._phase = _LINGER
+        self._wire_bytes = 0
+        self.deadline = self.loop.time() + self.limits.linger_s
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    # ── deadlines ──
+
+    def pause_writing(self) -> None:
+        self.write_deadline = self.loop.time() + self.limits.write_s
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.write_deadline = inf
+        super().resume_writing()
+
+    def overdue(self, now: float) -> None:
+        """A deadline has passed."""
+        if self.write_deadline <= now:
+            _refused.labels("unread").inc()
+            self.transport.abort()
+        elif self._phase == _IDLE:
+            _refused.labels("idle").inc()
+            self.transport.close()
+        elif self._phase == _LINGER:
+            self.transport.abort()
+        elif self._phase == _HEAD and self._busy():
+            self.deadline = now + self.limits.header_s  # it holds no more than the answer that it waits for
+        elif self._phase == _BODY and self.pipeline:
+            self.deadline = now + self.limits.body_s
+        else:
+            self._refuse(timed_out())
+
+
+class _Lingering:
+    """The transport of an answer that may come before the end of its question: `close` waits for the rest."""
+
+    def __init__(self, protocol: GuardedProtocol) -> None:
+        self._protocol = protocol
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        if self._protocol._phase == _BODY:
+            self._protocol.linger()
+        else:
+            self._protocol.transport.close()
+
+
+class _Sweeper:
+    """Looks at the deadlines of a server's connections, as long as there are any."""
+
+    def __init__(self, connections: "set[Any]", every_s: float) -> None:
+        self._connections = connections
+        self._every_s = every_s
+        self._awake = False
+
+    def wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._awake:
+            self._awake = True
+            loop.call_later(self._every_s, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for connection in list(self._connections):
+            if connection.deadline <= now or connection.write_deadline <= now:
+                connection.overdue(now)
+        self._awake = False
+        if self._connections:
+            self.wake(loop)
+
+
+_sweepers: "WeakKeyDictionary[ServerState, _Sweeper]" = WeakKeyDictionary()
+
+
+def _sweeper(state: ServerState, every_s: float) -> _Sweeper:
+    found = _sweepers.get(state)
+    if found is None:
+        found = _sweepers[state] = _Sweeper(state.connections, every_s)
+    return found
+
+
+# ── refusals ──
+
+
+def _problem_of(error: httptools.HttpParserError, first_bytes: bytes) -> Problem:
+    cause = error.__context__
+    if isinstance(cause, _Refused):
+        return cause.problem
+    if isinstance(error, httptools.HttpParserInvalidMethodError) and _METHOD_LINE.match(first_bytes):
+        return _method_not_allowed()
+    return _bad_framing("This is not a request that can be read in one way only.")
+
+
+def _check_address(url: bytes) -> None:
+    """Raises where a proxy and our router could see two different paths."""
+    path = url.split(b"?", 1)[0]
+    if path[:1] != b"/":
+        raise _Refused(malformed("The address must be a path."))
+    if b"//" in path or _ENCODED_SEPARATOR.search(path) or _DOT_SEGMENT.search(path):
+        raise _Refused(malformed("The address holds an empty or dotted segment, or an encoded separator."))
+
+
+def _bad_framing(detail: str) -> Problem:
+    return Problem(400, "bad-framing", "The request could not be told apart from another.", detail)
+
+
+def _method_not_allowed() -> Problem:
+    allow = ", ".join(sorted(method.decode() for method in METHODS))
+    return Problem(405, "method-not-allowed", "This method is not allowed here.", headers={"Allow": allow})
+
+
+def _headers_too_large(limits: Limits) -> Problem:
+    return Problem(
+        431,
+        "headers-too-large",
+        "The header fields are too large.",
+        f"At most {limits.max_headers} fields and {limits.max_header_bytes:,} bytes with the address.",
+    )
+
+
+async def _too_busy(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_problem(
+        scope,
+        send,
+        Problem(
+            503,
+            "unavailable",
+            "Too many requests are in hand.",
+            "Nothing was done: send the same again, with the same id.",
+            headers={"Retry-After": "1", "Connection": "close"},
+        ),
+    )
+
+
+# ── the server ──
+
+
+def protocol_class(limits: Limits) -> type[GuardedProtocol]:
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+
+
+def server_config(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    graceful_s: int | None = None,
+    limits: Limits | None = None,
+    backlog: int = 2048,
+) -> uvicorn.Config:
+    """How each of our servers is set up. `graceful_s`: how long requests in hand may finish after the stop."""
+    if limits is None:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files * 3 // 4)
+        limits = Limits(max_connections=most)
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=protocol_class(limits),
+        ws="none",
+        loop="uvloop",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=backlog,
+        timeout_graceful_shutdown=graceful_s,
+    )
