@@ -8,12 +8,17 @@ which stays in the closer's own tables.
 
 Every decision first lets the clocks catch up: what should have been warned or breached by `now` is said before
 the command takes effect, so it does not matter whether a person or the timer came first.
+
+What is made for every case is a msgspec Struct: a frozen dataclass in a tenth of the time.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.closer import sla
 from services.closer.sla import Clocks, ClockSnapshot
@@ -92,8 +97,7 @@ class Answer:
     language: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     id: str
     workspace: str
     case_key: str
@@ -135,8 +139,7 @@ class Case:
         return self.state in UNFINISHED
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     sequence: int
     at: datetime
     what: str
@@ -145,9 +148,9 @@ class Event:
     team: str
     actor: str
     reason: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = {}
     """JSON; goes to `feedback.cases`, which is kept for good: no personal fields, no verbatims."""
-    private: Mapping[str, Any] = field(default_factory=dict)
+    private: Mapping[str, Any] = {}
     """JSON; words and addresses, for the closer's own tables only."""
 
     def value(self, case: Case) -> dict[str, Any]:
@@ -166,8 +169,7 @@ class Event:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     case: Case
     events: tuple[Event, ...]
 
@@ -175,8 +177,7 @@ class Outcome:
 # ── commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Struct, frozen=True):
     """Feedback that is owed an answer, and no unfinished case of its key."""
 
     case_id: str
@@ -396,8 +397,9 @@ def decide(case: Case, command: Command, now: datetime, actor: str = SYSTEM) -> 
 def next_due(case: Case) -> datetime | None:
     """When the case next wants a `Tick`, whether or not that is past; None: never, as it stands."""
     upcoming = sla.next_event(case.clocks) if case.clocks is not None else None
-    times = [at for at in (upcoming[0] if upcoming else None, case.assume_at) if at is not None]
-    return min(times, default=None)
+    if upcoming is None or case.assume_at is None:
+        return upcoming[0] if upcoming is not None else case.assume_at
+    return min(upcoming[0], case.assume_at)
 
 
 class _Change:
@@ -449,7 +451,7 @@ class _Change:
             data: dict[str, Any] = {
                 "target": one.target,
                 "clock": one.clock,
-                "due_at": rfc3339(one.due_at),
+                "due_at": rfc3339(one.due_at) if one.due_at else None,
                 "policy": clocks.snapshot.policy,
                 "generation": self.case.generation,
             }

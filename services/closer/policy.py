@@ -5,11 +5,11 @@ A policy promises; the team's calendar says what its hours are. Both together, a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Annotated, Any
 
+from msgspec import Struct
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from services.closer import sla
@@ -96,8 +96,7 @@ class SlaFile(_Strict):
     """A customer who was told and says nothing is assumed content after this (wall time)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """What a policy is chosen by."""
 
     team: str

@@ -13,11 +13,15 @@ target and clock; each escalation once per target. Who was never warned before a
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
+from math import ceil
 from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.closer.calendar import ROUND_THE_CLOCK, Calendar, Measure, days_between, utc
 
@@ -31,6 +35,8 @@ _DURATION = re.compile(r"([1-9][0-9]{0,4}) ?([mhdw])\Z")
 _UNIT_S: Mapping[str, int] = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 # Beyond this a promise is none, and dates run out.
 _MAX_S = 5 * 366 * 86_400
+# Daylight saving takes an hour, two at one station; no zone takes three.
+SHORTEST_DAY_S = 21 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,19 @@ class ClockSnapshot:
             target: (duration.wall, duration.wall * self.warn_at_percent / 100) for target, duration in self.targets
         }
 
+    @cached_property
+    def _soonest(self) -> tuple[Target, ...]:
+        """Whose warning comes first on the wall clock; and whose, on the business clock, might come before it."""
+        wall = min(self._wall_steps, key=lambda target: self._wall_steps[target])
+        first_s = self._wall_steps[wall][1].total_seconds()
+        before: list[Target] = []
+        for target, (in_days, _, amount) in self._steps.items():
+            # Work never outruns the wall clock; and of any stretch of working days, the inner ones pass whole.
+            at_least_s = max(ceil(amount) - 2, 0) * SHORTEST_DAY_S if in_days else amount
+            if at_least_s < first_s:
+                before.append(target)
+        return (wall, *before)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "policy": self.policy,
@@ -130,8 +149,7 @@ class ClockSnapshot:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """When a running target's time is up on each clock."""
 
     business: datetime | None
@@ -139,8 +157,7 @@ class Due:
     wall: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """A target that runs no more. `met` tells whether it was reached; a promise that fell away was not."""
 
     target: Target
@@ -157,8 +174,7 @@ class Settled:
         return (due is None or self.stopped_at <= due) if self.met else None
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(Struct, frozen=True):
     """A case's clocks. Settings stand in the snapshot, what moves stands here."""
 
     snapshot: ClockSnapshot
@@ -219,13 +235,12 @@ class Clocks:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(Struct, frozen=True):
     kind: Literal["warned", "breached", "escalated"]
     target: Target
     clock: ClockName
-    due_at: datetime
-    """The deadline itself, for a warning too."""
+    due_at: datetime | None
+    """The deadline itself, for a warning too; None: a pause since keeps it open."""
     passed_at: datetime
     """The moment that has passed: for a warning, its own."""
 
@@ -291,58 +306,77 @@ def due(clocks: Clocks) -> dict[Target, Due]:
 
 def next_event(clocks: Clocks) -> tuple[datetime, str] | None:
     """The earliest moment that is yet to be said, past or not, and its name; None: nothing runs."""
-    found: tuple[datetime, str] | None = None
-    for at, name in _moments(clocks):
-        if name not in clocks.fired and (found is None or at < found[0]):
-            found = (at, name)
-    return found
+    if not clocks.fired and not clocks.pauses and len(clocks.running) == len(clocks.snapshot.targets):
+        return _first(clocks)
+    return min(((at, f"{target}.{clock}.{kind}") for at, target, clock, kind in _unsaid(clocks)), default=None)
 
 
 def passed(clocks: Clocks, now: datetime) -> tuple[Clocks, tuple[Passed, ...]]:
     """What has passed by `now` and was not said yet, in the order in which it passed."""
-    fired = set(clocks.fired)
-    found: list[Passed] = []
-    for target in clocks.running:
-        wanted = [
-            (at, name.split(".")) for at, name in _moments(clocks, target) if at <= now and name not in clocks.fired
-        ]
-        if not wanted:
-            continue
-        ends = _due(clocks, target)
-        late = {clock for _, (_, clock, kind) in wanted if kind == "breached"}
-        for at, (_, clock, kind) in wanted:
-            fired.add(f"{target}.{clock}.{kind}")
-            due_at = ends.business if clock == "business" else ends.wall
-            if kind == "warned" and clock in late:
-                continue
-            found.append(Passed(kind, target, clock, due_at or at, at))  # type: ignore[arg-type]
-    if len(fired) == len(clocks.fired):
+    found = [one for one in _unsaid(clocks, until=now) if one[0] <= now]
+    if not found:
         return clocks, ()
-    found.sort(key=lambda one: (one.passed_at, one.target, one.clock, one.kind != "warned"))
+    found.sort()
+    fired = set(clocks.fired)
+    fired.update(f"{target}.{clock}.{kind}" for _, target, clock, kind in found)
+    breached = {(target, clock) for _, target, clock, kind in found if kind == "breached"}
     told: list[Passed] = []
-    for one in found:
-        told.append(one)
-        if one.kind == "breached" and (escalated := f"{one.target}.escalated") not in fired:
+    for at, target, clock, kind in found:
+        if kind == "warned" and (target, clock) in breached:
+            continue  # Too late for a warning.
+        ends = _due(clocks, target)
+        due_at = ends.business if clock == "business" else ends.wall
+        told.append(Passed(kind, target, clock, due_at, at))
+        if kind == "breached" and (escalated := f"{target}.escalated") not in fired:
             fired.add(escalated)
-            told.append(replace(one, kind="escalated"))
+            told.append(Passed("escalated", target, clock, due_at, at))
     return replace(clocks, fired=frozenset(fired)), tuple(told)
 
 
-def _moments(clocks: Clocks, only: Target | None = None) -> Iterator[tuple[datetime, str]]:
-    snapshot = clocks.snapshot
+_Moment = tuple[datetime, Target, ClockName, Literal["warned", "breached"]]
+
+
+def _unsaid(clocks: Clocks, until: datetime | None = None) -> Iterator[_Moment]:
+    """Of each running target and clock, what is yet to be said: the warning, and once that is said or is past
+    (`until`), the breach."""
+    snapshot, fired = clocks.snapshot, clocks.fired
     for target, since in clocks.running.items():
-        if only is not None and target != only:
-            continue
-        whole, warning = snapshot._wall_steps[target]
-        yield since + warning, f"{target}.wall.warned"
-        yield since + whole, f"{target}.wall.breached"
         in_days, amount, until_warning = snapshot._steps[target]
-        warn = _business(snapshot.measure, since, in_days, until_warning, clocks.pauses)
-        if warn is not None:
-            yield warn, f"{target}.business.warned"
-            end = _business(snapshot.measure, since, in_days, amount, clocks.pauses)
-            if end is not None:
-                yield end, f"{target}.business.breached"
+        whole, warning = snapshot._wall_steps[target]
+        for clock in CLOCKS:
+            past = f"{target}.{clock}.warned" in fired
+            if not past:
+                warn_at = (
+                    since + warning
+                    if clock == "wall"
+                    else _business(snapshot.measure, since, in_days, until_warning, clocks.pauses)
+                )
+                if warn_at is None:
+                    continue  # Paused before the warning, and so before the breach.
+                yield warn_at, target, clock, "warned"
+                past = until is not None and warn_at <= until
+            if past and f"{target}.{clock}.breached" not in fired:
+                end = (
+                    since + whole
+                    if clock == "wall"
+                    else _business(snapshot.measure, since, in_days, amount, clocks.pauses)
+                )
+                if end is not None:
+                    yield end, target, clock, "breached"
+
+
+def _first(clocks: Clocks) -> tuple[datetime, str]:
+    """`next_event` of clocks that have just started together: a case is opened far more often than it is warned."""
+    snapshot = clocks.snapshot
+    wall, *business = snapshot._soonest
+    since = next(iter(clocks.running.values()))
+    found = (since + snapshot._wall_steps[wall][1], f"{wall}.wall.warned")
+    for target in business:
+        in_days, _, until_warning = snapshot._steps[target]
+        at = _business(snapshot.measure, since, in_days, until_warning, ())
+        if at is not None and at < found[0]:
+            found = (at, f"{target}.business.warned")
+    return found
 
 
 def _due(clocks: Clocks, target: Target) -> Due:
@@ -420,11 +454,12 @@ def _hm(minute: int) -> str:
 
 
 def _whole_ms(at: datetime) -> datetime:
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+    beyond = at.microsecond % 1000
+    return at if beyond == 0 else at - timedelta(microseconds=beyond)
 
 
 def _text(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def _time(text: str) -> datetime:
