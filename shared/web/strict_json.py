@@ -77,15 +77,18 @@ def loads(raw: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUE
 def split_array(raw: bytes, *, max_items: int) -> list[bytes]:
     """The items of a JSON array, each as its own bytes for `loads`, so that one bad item spoils only itself.
 
-    Raises `Malformed` when the whole is not a JSON array, `Unacceptable` when it has more items than that.
+    Raises `Malformed` when the whole is not a JSON array, `Unacceptable` when it has more items than that, or a NaN or
+    an infinity, since then nobody can tell where an item ends.
     """
-    if len(raw) > MAX_VALUES_PER_ITEM * max_items:
-        _refuse_too_many(raw, MAX_VALUES_PER_ITEM * max_items)
+    max_values = MAX_VALUES_PER_ITEM * max_items
+    if len(raw) > max_values:
+        _refuse_too_many(raw, max_values)
     try:
         items = _split(raw)
     except RecursionError:
         raise _too_deep(MAX_DEPTH) from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
+        _exact(raw, MAX_DEPTH, max_values)
         raise Malformed("The body is not a JSON array.") from None
     if len(items) > max_items:
         raise Unacceptable(f"There are more than {max_items:,} items.", "")
