@@ -42,6 +42,10 @@ class Mailbox:
         with self._lock:
             return [mail for mail in self._mails if address.lower() in str(mail["To"]).lower()]
 
+    def all(self) -> list[EmailMessage]:
+        with self._lock:
+            return list(self._mails)
+
     def wait_for(self, address: str, count: int, seconds: float = 20.0) -> list[EmailMessage]:
         deadline = time.monotonic() + seconds
         while len(found := self.to(address)) < count:
