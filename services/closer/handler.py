@@ -1,0 +1,655 @@
+"""A routed event opens, joins or reopens a case; the position is stored with the effect.
+
+Log → database: the position that counts is the row in `closer.position`, moved in the transaction that writes what the
+records led to, and only from where we believe it to be. Whoever was overtaken (a rebalance, a pause of the machine)
+fails at that one statement with `Fenced` and drops what it holds. So after any crash the log is read on from the
+effect, and an event has its effect once.
+
+Records are taken in lanes by partition number. A customer's records share a number in all topics, so a lane keeps
+their order; two lanes overlap our work with the database's.
+
+When something fails:
+* `Transient` (the database or the log is away): the consumer is paused, which keeps its membership, until they answer;
+  then everything is read again from the stored positions.
+* a record that cannot be read, or that the database refuses: it is found by halving the batch and goes to the dead-letter
+  topic. That is written before the position moves; when it cannot be written, the position stands still.
+* anything else is a defect. It is dead-lettered like a poison record, a few times; then the process stops.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from services.closer import metrics
+from services.closer.case import Case, CustomerSaid, IllegalTransition, Join, Open, Outcome, decide, open_case
+from services.closer.policy import Policies, Subject
+from services.closer.records import DecisionRead, Feedback, Poison, case_id_of, read, workspace_of
+from services.closer.store import (
+    Cases,
+    Driver,
+    Effects,
+    Held,
+    Personal,
+    Snapshots,
+    answers,
+    begin,
+    known_feedback,
+    last_finished,
+    move,
+    stored_positions,
+    who_unsubscribed,
+)
+from shared.clock import Clock
+from shared.database import Database
+from shared.errors import Fenced, Transient
+from shared.events.dead_letter import dead_letter_of
+from shared.events.identity import Pseudonyms, joined
+from shared.log import Consumer, Log, Producer, Reader, Record, TopicPartition
+from shared.telemetry import get_logger, new_traceparent
+from shared.topics import DECISIONS, ROUTED_PREFIX
+
+GROUP = "closer"
+LANES = 2
+POLL_S = 0.5
+COMMIT_EVERY_S = 5.0
+"""How often the log is told too where we are: for its own tools to show, never to resume from."""
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 5.0
+MERGES_FOLLOWED = 10
+CONFLICTS_TRIED = 2
+DEFECTS_IN_A_ROW = 20
+"""So many records in a row that we cannot handle are no bad records: we are broken, and stop."""
+
+_log = get_logger("closer")
+
+
+def ours(topic: str) -> bool:
+    """The routed topic of a team, or the decisions, of any workspace (another's name stands before, with a dot)."""
+    bare = topic[topic.find("feedback.") :] if topic.endswith(DECISIONS) or ROUTED_PREFIX in topic else ""
+    return bare == DECISIONS or bare.startswith(ROUTED_PREFIX)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction takes: the records of a lane, read."""
+
+    expected: dict[TopicPartition, int]
+    following: dict[TopicPartition, int] = field(default_factory=dict)
+    feedback: list[Feedback] = field(default_factory=list)
+    decisions: list[DecisionRead] = field(default_factory=list)
+    poison: list[tuple[Record, Poison]] = field(default_factory=list)
+    passed: int = 0
+
+
+class Handler:
+    """Consumes for ever. Implements `shared.log.Listener`."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        log: Log,
+        log_name: str,
+        clock: Clock,
+        pseudonyms: Pseudonyms,
+        snapshots: Snapshots,
+        batch_records: int = 500,
+    ) -> None:
+        self._database = database
+        self._log = log
+        self._log_name = log_name
+        self._clock = clock
+        self._pseudonyms = pseudonyms
+        self._snapshots = snapshots
+        self._batch_records = batch_records
+        self._cases = Cases(snapshots)
+        self._policies: Policies | None = None
+        self._positions: dict[TopicPartition, int] = {}
+        self._topics: frozenset[str] = frozenset()
+        self._consumer: Consumer | None = None
+        self._producer: Producer | None = None
+        self._reader: Reader | None = None
+        self._committed_at = 0.0
+        self._defects = 0
+        self._draining = asyncio.Event()
+        self.waiting: str | None = "not started"
+        """Why nothing is being handled; None while it is."""
+
+    # ── configuration ──
+
+    def configure(self, policies: Policies) -> None:
+        self._policies = policies
+
+    async def resubscribe(self) -> None:
+        """A team may have come or gone: read the routed topics that there are."""
+        topics = frozenset(topic for topic in await self._log.topics() if ours(topic))
+        if topics != self._topics:
+            self._topics = topics
+            if self._consumer is not None:
+                await self._consumer.subscribe(sorted(topics))
+
+    # ── the loop ──
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            await self._patiently(self._open())
+            while not self._draining.is_set():
+                await self._patiently(self._turn())
+        finally:
+            await self._close()
+
+    async def drain(self) -> None:
+        """Finish the batch in hand, and take no other."""
+        self._draining.set()
+
+    async def _open(self) -> None:
+        if self._producer is None:
+            self._producer = await self._log.producer()
+        if self._reader is None:
+            self._reader = await self._log.reader()
+        await self.resubscribe()
+        if self._consumer is None:
+            self._consumer = await self._log.consumer(GROUP, sorted(self._topics), self)
+        self.waiting = None
+
+    async def _close(self) -> None:
+        for part in (self._consumer, self._producer, self._reader):
+            if part is not None:
+                await part.close()
+        self._consumer = self._producer = self._reader = None
+
+    async def _patiently(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Fenced as error:
+            metrics.FENCED.inc()
+            _log.warning("handler.fenced", reason=str(error))
+            await self._patiently(self._reposition())
+        except Transient as error:
+            await self._wait_out(error)
+
+    async def _turn(self) -> None:
+        assert self._consumer is not None
+        records = await self._consumer.poll(self._batch_records * LANES, POLL_S)
+        self.waiting = None
+        if records:
+            await self._handle_all(records)
+        await self._tell_the_log()
+
+    async def _handle_all(self, records: Sequence[Record]) -> None:
+        """All lanes to their end, then the worst that happened in any."""
+        lanes: list[list[Record]] = [[] for _ in range(LANES)]
+        if len(records) <= self._batch_records // 10:
+            lanes[0] = list(records)  # a few records are done sooner in one transaction than in two
+        else:
+            for record in records:
+                lanes[record.partition % LANES].append(record)
+        done = await asyncio.gather(*(self._lane(lane) for lane in lanes if lane), return_exceptions=True)
+        failed = [error for error in done if isinstance(error, BaseException)]
+        for error in sorted(failed, key=lambda e: (isinstance(e, Transient), isinstance(e, Fenced))):
+            raise error
+
+    async def _lane(self, records: Sequence[Record]) -> None:
+        for start in range(0, len(records), self._batch_records):
+            await self.handle(records[start : start + self._batch_records])
+
+    # ── what goes wrong ──
+
+    async def _wait_out(self, error: Transient) -> None:
+        """Paused, a member still, until the database and the log answer; then on from the stored positions."""
+        metrics.WAITS.inc()
+        consumer = self._consumer
+        if consumer is not None:
+            consumer.pause()
+        delay = BACKOFF_FIRST_S
+        while True:
+            self.waiting = str(error)
+            _log.warning("handler.waiting", reason=str(error), seconds=delay)
+            try:
+                if consumer is not None:
+                    await consumer.poll(1, delay)  # paused: gives nothing, and says that we live
+                else:
+                    await asyncio.sleep(delay)
+                if self._draining.is_set():
+                    return
+                await self._database.ping()
+                if consumer is None:
+                    await self._open()
+                else:
+                    await self._reposition()
+                    consumer.resume()
+            except Transient as again:
+                error = again
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, BACKOFF_MAX_S)
+            else:
+                self.waiting = None
+                return
+
+    async def _reposition(self) -> None:
+        """Read on from where the database says, for all that is ours."""
+        assert self._consumer is not None
+        ours_now = {tp: self._positions.get(tp, 0) for tp in self._consumer.assignment}
+        if ours_now:
+            async with begin(self._database) as driver:
+                stored = await stored_positions(driver, self._log_name, ours_now)
+            self._positions = dict(stored)
+            self._consumer.seek(stored)
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """One transaction, or, when a record spoils it, halves of it until that record is alone."""
+        try:
+            await self._store_once_more(records)
+            self._defects = 0
+        except Transient:
+            raise
+        except Exception as error:
+            if len(records) > 1:
+                middle = len(records) // 2
+                await self.handle(records[:middle])
+                await self.handle(records[middle:])
+                return
+            self._defects += 1
+            if self._defects > DEFECTS_IN_A_ROW:
+                raise
+            _log.error("handler.defect", record=_place(records[0]), exc_info=error)
+            await self._bury([(records[0], Poison("not-handled", type(error).__name__))])
+            await self._store(records, buried=True)
+
+    async def _store_once_more(self, records: Sequence[Record]) -> None:
+        """Somebody may have written, between our look and our insert, what we insert: then it is there to be seen."""
+        for _ in range(CONFLICTS_TRIED):
+            try:
+                return await self._store(records)
+            except asyncpg.UniqueViolationError:
+                continue
+        await self._store(records)
+
+    async def _bury(self, poison: Sequence[tuple[Record, Poison]]) -> None:
+        """On the dead-letter topic before anything moves. `Rejected` ends the process: the position stands."""
+        assert self._producer is not None
+        for record, why in poison:
+            letter = dead_letter_of(record, service="closer", reason=why.slug, detail=str(why))
+            await self._producer.append(letter.messages(workspace_of(record.topic)))
+            metrics.EVENTS.labels("dead_letter").inc()
+            _log.error("handler.dead_letter", record=_place(record), reason=why.slug, detail=str(why))
+
+    # ── one batch ──
+
+    async def _store(self, records: Sequence[Record], buried: bool = False) -> None:
+        batch = self._read(records, skip=buried)
+        if not batch.following:
+            return
+        if batch.poison:
+            await self._bury(batch.poison)
+        with metrics.BATCH_SECONDS.time():
+            async with begin(self._database) as driver:
+                await move(driver, self._log_name, batch.expected, batch.following)
+                effects, outcomes = await self._decide(driver, batch)
+                await effects.write(driver, self._snapshots)
+        self._snapshots.remember(effects.snapshots)
+        for tp, position in batch.following.items():
+            if self._positions.get(tp) == batch.expected[tp]:
+                self._positions[tp] = position
+        for outcome, ids in outcomes.items():
+            metrics.EVENTS.labels(outcome).inc(len(ids))
+        if batch.passed:
+            metrics.EVENTS.labels("passed").inc(batch.passed)
+        # One line a batch, with every id: a line an event would cost as much as the event.
+        _log.info("handler.batch", records=len(records), events=effects.events, passed=batch.passed, feedback=outcomes)
+
+    def _read(self, records: Sequence[Record], *, skip: bool) -> Batch:
+        batch = Batch({})
+        for record in records:
+            tp = TopicPartition(record.topic, record.partition)
+            position = self._positions.get(tp)
+            if position is None or record.offset < position:
+                continue  # no longer ours, or read before we sought: whoever owns it does it
+            batch.expected.setdefault(tp, position)
+            batch.following[tp] = record.offset + 1
+            if skip:
+                continue
+            try:
+                found = read(record)
+            except Poison as poison:
+                batch.poison.append((record, poison))
+                continue
+            if found is None:
+                batch.passed += 1
+            elif isinstance(found, Feedback):
+                batch.feedback.append(found)
+            else:
+                batch.decisions.append(found)
+        return batch
+
+    async def _decide(self, driver: Driver, batch: Batch) -> tuple[Effects, dict[str, list[str]]]:
+        now = self._clock.now()
+        outcomes: dict[str, list[str]] = {}
+        desk = Desk(self, driver, Effects(now), outcomes)
+        if batch.feedback:
+            await desk.prepare(batch.feedback)
+            for feedback in batch.feedback:
+                await desk.take(feedback)
+        for decision in batch.decisions:
+            desk.note(decision)
+        return desk.effects, outcomes
+
+    # ── Listener ──
+
+    async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """From where the database says. A partition that it has never seen is read from its first record: what the log
+        has committed for us is for show, and may be newer than a database that was restored."""
+        assert self._reader is not None
+        bounds = {tp: await self._reader.bounds(tp) for tp in positions}
+        async with begin(self._database) as driver:
+            stored = await stored_positions(driver, self._log_name, {tp: first for tp, (first, _) in bounds.items()})
+            lost = {tp: bounds[tp][0] for tp, position in stored.items() if position > bounds[tp][1]}
+            if lost:  # the topic was made anew, and counts from the start; effects already had are told by their ids
+                await move(driver, self._log_name, stored, lost)
+        for tp, position in stored.items():
+            if position < bounds[tp][0]:
+                _log.error("handler.gap", topic=tp.topic, partition=tp.partition, missed=bounds[tp][0] - position)
+        self._positions.update({**stored, **lost})
+        return {tp: max(self._positions[tp], bounds[tp][0]) for tp in positions}
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        for tp in partitions:
+            self._positions.pop(tp, None)
+
+    # ── telling ──
+
+    async def _tell_the_log(self) -> None:
+        assert self._consumer is not None
+        if self._clock.monotonic() - self._committed_at < COMMIT_EVERY_S:
+            return
+        self._committed_at = self._clock.monotonic()
+        mine = {tp: at for tp, at in self._positions.items() if tp in self._consumer.assignment}
+        try:
+            if mine:
+                await self._consumer.commit(mine)
+            metrics.LAG.set(sum((await self._consumer.lag()).values()))
+        except Transient as error:
+            _log.warning("handler.commit_failed", reason=str(error))
+
+    @property
+    def policies(self) -> Policies:
+        assert self._policies is not None, "configure() comes before run()"
+        return self._policies
+
+    def case_key(self, workspace: str, who: str, team: str, theme: str) -> str:
+        """A pseudonym: it stands on `feedback.cases`, which is kept for good."""
+        return self._pseudonyms.key(workspace, joined("case", who, team, theme)).decode()
+
+    async def held(self, driver: Driver, ids: Sequence[str]) -> dict[str, Held]:
+        return await self._cases.by_id(driver, ids)
+
+    async def unfinished(self, driver: Driver, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Held]:
+        return await self._cases.unfinished(driver, keys)
+
+
+class Desk:
+    """Decides about the feedback of one batch, one after the other, on what was read for all of them at once."""
+
+    def __init__(self, handler: Handler, driver: Driver, effects: Effects, outcomes: dict[str, list[str]]) -> None:
+        self._handler = handler
+        self._driver = driver
+        self.effects = effects
+        self._outcomes = outcomes
+        self._known: dict[tuple[str, str], tuple[str, str | None]] = {}
+        self._open: dict[tuple[str, str], Held] = {}
+        """(workspace, case key) → the unfinished case."""
+        self._by_id: dict[str, Held] = {}
+        self._finished: dict[tuple[str, str], str] = {}
+        self._said: set[tuple[str, str]] = set()
+        self._keys: dict[int, tuple[str, str]] = {}
+
+    async def prepare(self, batch: Sequence[Feedback]) -> None:
+        """Everything that the decisions need, in a handful of reads."""
+        driver, handler = self._driver, self._handler
+        self._known = await known_feedback(driver, [(f.value.workspace, f.value.id) for f in batch])
+        on_page = [(f.value.workspace, f.value.id) for f in batch if f.loop is not None]
+        if on_page:
+            self._said = await answers(driver, on_page)
+        keys: dict[tuple[str, str], None] = {}
+        for f in batch:
+            if f.value.routing.follow_up and not self._is_answer(f):
+                keys[self._key_of(f)] = None
+        if keys:
+            self._open = await handler.unfinished(driver, list(keys))
+            self._by_id.update({held.case.id: held for held in self._open.values()})
+            without = [key for key in keys if key not in self._open]
+            if without:
+                self._finished = await last_finished(driver, without)
+        customers = {(f.value.workspace, f.customer) for f in batch if f.customer is not None}
+        self.effects.unsubscribed = await who_unsubscribed(driver, customers)
+
+    async def take(self, feedback: Feedback) -> None:
+        value = feedback.value
+        identity = (value.workspace, value.id)
+        known = self._known.get(identity)
+        if known is not None:
+            self._again(feedback, known)
+            return
+        self._known[identity] = (feedback.bodyhash, feedback.customer)
+        if self._is_answer(feedback):
+            case_id = await self._answered(feedback)
+        elif value.routing.follow_up:
+            case_id = self._follow_up(feedback)
+        else:
+            case_id = None
+            self._count("counted", value.id)
+        record = feedback.record
+        self.effects.feedback.append(
+            (
+                value.workspace,
+                value.id,
+                value.received_at,
+                feedback.customer,
+                case_id,
+                feedback.bodyhash,
+                record.topic,
+                record.partition,
+                record.offset,
+                record.timestamp_ms,
+                feedback.traceparent,
+                record.value.decode(),
+            )
+        )
+
+    def note(self, decision: DecisionRead) -> None:
+        """What the router decided besides."""
+        value, record = decision.value, decision.record
+        self._count("decision", value.id)
+        self.effects.decisions.append(
+            (
+                value.workspace,
+                value.id,
+                value.decision,
+                value.of,
+                value.reason,
+                value.decided_at,
+                record.topic,
+                record.partition,
+                record.offset,
+            )
+        )
+
+    def _again(self, feedback: Feedback, known: tuple[str, str | None]) -> None:
+        """The id has had its effect. The same words of the same customer are a repeat; others are a conflict, and the
+        first stays."""
+        value, record = feedback.value, feedback.record
+        if known == (feedback.bodyhash, feedback.customer):
+            self._count("repeat", value.id)
+            return
+        self._count("conflict", value.id)
+        what = "customer" if known[1] != feedback.customer else "body"
+        self.effects.decisions.append(
+            (
+                value.workspace,
+                value.id,
+                "conflict",
+                None,
+                f"the id was already there with another {what}; the first stays",
+                self.effects.now,
+                record.topic,
+                record.partition,
+                record.offset,
+            )
+        )
+
+    # ── a new piece of feedback that is owed an answer ──
+
+    def _follow_up(self, feedback: Feedback) -> str:
+        key = self._key_of(feedback)
+        held = self._open.get(key)
+        return self._joined(feedback, held) if held is not None else self._opened(feedback, key)
+
+    def _joined(self, feedback: Feedback, held: Held) -> str:
+        value = feedback.value
+        outcome = decide(held.case, Join(value.id, value.routing.priority), self.effects.now)
+        self._learn_contact(held, feedback)
+        self.effects.record(held, outcome, words=value.text, feedback_id=value.id)
+        self._count("joined", value.id)
+        return held.case.id
+
+    def _opened(self, feedback: Feedback, key: tuple[str, str]) -> str:
+        value = feedback.value
+        routing, customer = value.routing, value.customer
+        tier = customer.tier if customer is not None else None
+        snapshot = None
+        if not routing.history:
+            subject = Subject(routing.team, routing.priority, tier, routing.kind, routing.theme)
+            snapshot = self._handler.policies.snapshot(subject, value.received_at)
+        outcome = open_case(
+            Open(
+                case_id=case_id_of(value.id, value.received_at),
+                workspace=value.workspace,
+                case_key=key[1],
+                customer=feedback.customer,
+                team=routing.team,
+                theme=routing.theme,
+                priority=routing.priority,
+                feedback_id=value.id,
+                received_at=value.received_at,
+                snapshot=snapshot,
+                tier=tier,
+                language=routing.language,
+                history=routing.history,
+                linked_to=self._finished.get(key),
+                kind=routing.kind,
+                tags=tuple(routing.tags),
+            ),
+            self.effects.now,
+        )
+        personal = Personal()
+        if customer is not None:
+            personal = Personal(email=customer.email, name=customer.name, locale=customer.locale)
+        held = Held(outcome.case, value.id, personal, feedback.traceparent or new_traceparent(), new=True)
+        self._open[key] = held
+        self._by_id[held.case.id] = held
+        self.effects.record(held, outcome)
+        self._count("opened", value.id)
+        return held.case.id
+
+    # ── an answer given on the customer's page ──
+
+    async def _answered(self, feedback: Feedback) -> str:
+        """It names its case and joins it, whatever the router decided."""
+        assert feedback.loop is not None
+        held = await self._case(feedback.value.workspace, feedback.loop.case_id)
+        assert held is not None, "answers are only recorded for cases that exist"
+        case = held.case
+        other = None if feedback.loop.solved else await self._other_unfinished(case)
+        snapshot = None
+        if not case.history:
+            subject = Subject(case.team, case.priority, case.tier, "", case.theme)
+            snapshot = self._handler.policies.snapshot(subject, feedback.value.received_at)
+        said = CustomerSaid(
+            feedback.loop.solved,
+            feedback.value.id,
+            other_unfinished=other.case.id if other is not None else None,
+            snapshot=snapshot,
+        )
+        now = self.effects.now
+        try:
+            outcome: Outcome = decide(case, said, now, actor="customer")
+        except IllegalTransition:
+            outcome = decide(case, Join(feedback.value.id, on_loop=True), now, actor="customer")
+        was_open = case.unfinished
+        words = feedback.value.text
+        self.effects.record(held, outcome, words=words, feedback_id=feedback.value.id)
+        self._count("answered", feedback.value.id)
+        key = (case.workspace, case.case_key)
+        if held.case.state == "merged" and other is not None:
+            joined_outcome = decide(other.case, Join(feedback.value.id, case.priority, on_loop=True), now, "customer")
+            self.effects.record(other, joined_outcome, words=words, feedback_id=feedback.value.id)
+            return other.case.id
+        if held.case.unfinished:
+            self._open[key] = held
+        elif was_open:
+            self._open.pop(key, None)
+            self._finished[key] = held.case.id
+        return held.case.id
+
+    async def _case(self, workspace: str, case_id: str) -> Held | None:
+        """The case, or the one that it was merged into. Of another workspace: None."""
+        for _ in range(MERGES_FOLLOWED):
+            held = self._by_id.get(case_id)
+            if held is None:
+                held = (await self._handler.held(self._driver, [case_id])).get(case_id)
+                if held is None or held.case.workspace != workspace:
+                    return None
+                self._by_id[case_id] = held
+            if held.case.merged_into is None:
+                return held
+            case_id = held.case.merged_into
+        return held
+
+    async def _other_unfinished(self, case: Case) -> Held | None:
+        """Another unfinished case of this one's key: then this one cannot be unfinished too."""
+        key = (case.workspace, case.case_key)
+        if key not in self._open:
+            found = await self._handler.unfinished(self._driver, [key])
+            if key in found:
+                # One object a row: what was decided in this batch stands in the one that we already hold.
+                held = self._by_id.setdefault(found[key].case.id, found[key])
+                if held.case.unfinished:
+                    self._open[key] = held
+        other = self._open.get(key)
+        return other if other is not None and other.case.id != case.id else None
+
+    # ── small things ──
+
+    def _is_answer(self, feedback: Feedback) -> bool:
+        return feedback.loop is not None and (feedback.value.workspace, feedback.value.id) in self._said
+
+    def _key_of(self, feedback: Feedback) -> tuple[str, str]:
+        found = self._keys.get(id(feedback))
+        if found is None:
+            value = feedback.value
+            who = feedback.customer or value.id
+            key = self._handler.case_key(value.workspace, who, value.routing.team, value.routing.theme)
+            found = self._keys[id(feedback)] = (value.workspace, key)
+        return found
+
+    def _learn_contact(self, held: Held, feedback: Feedback) -> None:
+        """The newest address is the one that the customer reads."""
+        customer = feedback.value.customer
+        if customer is not None and customer.email and customer.email != held.personal.email:
+            held.personal = Personal(
+                email=customer.email,
+                name=customer.name or held.personal.name,
+                locale=customer.locale or held.personal.locale,
+                answer=held.personal.answer,
+            )
+
+    def _count(self, outcome: str, feedback_id: str) -> None:
+        self._outcomes.setdefault(outcome, []).append(feedback_id)
+
+
+def _place(record: Record) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"

@@ -1,0 +1,648 @@
+"""Cases in the database: read under their lock, written with everything that follows from a decision.
+
+One unit of work is: `begin`, read what the decisions need (locking cases in the order of their ids, so that two
+workers never wait for each other in a circle), decide in memory into `Effects`, `Effects.write`. Whoever holds a
+case's row decides about it; the timeline, the outbox and the notifications that follow are written in the same
+transaction, or none of it is.
+
+Bulk all through: one statement a table, whether it is one case or five hundred.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from services.closer import sla, tables
+from services.closer.case import Answer, Case, Event, Outcome, Untold, decide, next_due
+from services.closer.notify import Contact, Notification, notify
+from services.closer.sla import Clocks, ClockSnapshot, Settled
+from shared.clock import Clock
+from shared.database import Database, raw
+from shared.database.outbox import append_raw
+from shared.errors import Fenced, Transient
+from shared.events.envelope import CASE_CHANGED, rfc3339
+from shared.events.feedback import Priority
+from shared.log import Message, TopicPartition
+from shared.topics import CASES, named
+
+SOURCE = "flywheel/closer"
+LOOK_AGAIN = timedelta(seconds=30)
+
+_encode = msgspec.json.Encoder().encode
+Driver = Any
+"""asyncpg's connection, within a transaction."""
+
+
+# ── a case's row ──
+
+
+class _Clocks(Struct, omit_defaults=True):
+    snapshot: str
+    running: dict[sla.Target, datetime]
+    due: dict[sla.Target, tuple[datetime | None, datetime]]
+    """(business, wall) of what runs: for the views, worked out anew at each change."""
+    generation: int = 0
+    settled: tuple[Settled, ...] = ()
+    pauses: tuple[tuple[datetime, datetime | None], ...] = ()
+    fired: frozenset[str] = frozenset()
+
+
+class _Data(Struct, omit_defaults=True):
+    theme: str
+    priority: Priority
+    language: str
+    sequence: int
+    tier: str | None = None
+    policy: str | None = None
+    history: bool = False
+    generation: int = 1
+    untold: str | None = None
+    linked_to: str | None = None
+    merged_into: str | None = None
+    acknowledged_at: datetime | None = None
+    resolved_at: datetime | None = None
+    told_at: datetime | None = None
+    assume_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    assumed_at: datetime | None = None
+    clocks: _Clocks | None = None
+    warned: dict[str, datetime] = {}
+    """`generation.target` → when it was first warned."""
+
+
+class Personal(Struct, omit_defaults=True):
+    """What an erasure takes: how the customer is reached, and what we answered."""
+
+    email: str | None = None
+    name: str | None = None
+    locale: str | None = None
+    answer: Answer | None = None
+
+
+_data = msgspec.json.Decoder(_Data)
+_personal = msgspec.json.Decoder(Personal)
+
+_CASE = "id, workspace, case_key, customer, team, state, assignee, opened_at, version, first_feedback_id, traceparent, data, personal"
+
+
+@dataclass(slots=True)
+class Held:
+    """A case whose row we hold, or that is not written yet, and what the row knows beside it."""
+
+    case: Case
+    first_feedback_id: str
+    personal: Personal
+    traceparent: str
+    confirmed_at: datetime | None = None
+    assumed_at: datetime | None = None
+    warned: dict[str, datetime] = field(default_factory=dict)
+    new: bool = False
+
+
+class Snapshots:
+    """Policies and calendars as they were when a clock started; the few there are stay in memory."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, ClockSnapshot] = {}
+
+    def get(self, identity: str) -> ClockSnapshot:
+        return self._known[identity]
+
+    async def load(self, driver: Driver, identities: Iterable[str]) -> None:
+        missing = {identity for identity in identities if identity not in self._known}
+        if missing:
+            for row in await driver.fetch("SELECT id, value FROM closer.snapshot WHERE id = ANY($1)", list(missing)):
+                self._known[row["id"]] = ClockSnapshot.from_json(msgspec.json.decode(row["value"]))
+
+    async def keep(self, driver: Driver, snapshots: Mapping[str, ClockSnapshot]) -> None:
+        """Written before a case refers to them. Known ones cost nothing; each is written by whoever is first."""
+        fresh = [s for identity, s in snapshots.items() if identity not in self._known]
+        if fresh:
+            await driver.execute(
+                "INSERT INTO closer.snapshot (id, value) SELECT * FROM unnest($1::text[], $2::jsonb[])"
+                " ON CONFLICT (id) DO NOTHING",
+                [s.id for s in fresh],
+                [_encode(s.to_json()).decode() for s in fresh],
+            )
+
+    def remember(self, snapshots: Mapping[str, ClockSnapshot]) -> None:
+        """After the commit that wrote them."""
+        self._known.update(snapshots)
+
+
+# ── transactions ──
+
+
+@asynccontextmanager
+async def begin(database: Database) -> Any:
+    """A transaction, as asyncpg's connection. Plans are made for the values at hand: the tables grow from nothing, and a
+    plan kept from then would read all of them."""
+    async with database.transaction() as connection:
+        driver = await raw(connection)
+        await driver.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+        yield driver
+
+
+async def stored_positions(
+    driver: Driver, log: str, positions: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """Where each partition is to be read. One that was never read is entered at the position given."""
+    wanted = sorted(positions)
+    await driver.execute(
+        "INSERT INTO closer.position (log, topic, partition, position)"
+        " SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[]) ON CONFLICT DO NOTHING",
+        log,
+        [tp.topic for tp in wanted],
+        [tp.partition for tp in wanted],
+        [positions[tp] for tp in wanted],
+    )
+    rows = await driver.fetch(
+        "SELECT topic, partition, position FROM closer.position"
+        " WHERE log = $1 AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int[]))",
+        log,
+        [tp.topic for tp in wanted],
+        [tp.partition for tp in wanted],
+    )
+    return {TopicPartition(row["topic"], row["partition"]): row["position"] for row in rows}
+
+
+async def move(
+    driver: Driver, log: str, expected: Mapping[TopicPartition, int], following: Mapping[TopicPartition, int]
+) -> None:
+    """From the positions that we believe in to the next ones. Raises `Fenced` when somebody else has moved one: then what
+    we hold was done by them, or is theirs to do."""
+    wanted = sorted(following)
+    done = await driver.execute(
+        "UPDATE closer.position p SET position = n.following"
+        " FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) AS n (topic, partition, expected, following)"
+        " WHERE p.log = $1 AND p.topic = n.topic AND p.partition = n.partition AND p.position = n.expected",
+        log,
+        [tp.topic for tp in wanted],
+        [tp.partition for tp in wanted],
+        [expected[tp] for tp in wanted],
+        [following[tp] for tp in wanted],
+    )
+    if int(done.rpartition(" ")[2]) != len(wanted):
+        raise Fenced("the stored position has moved: another closer works on this partition")
+
+
+# ── reading cases ──
+
+
+class Cases:
+    """Reads cases and locks them."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
+
+    async def by_id(self, driver: Driver, identities: Sequence[str]) -> dict[str, Held]:
+        rows = await driver.fetch(
+            f"SELECT {_CASE} FROM closer.case WHERE id = ANY($1) ORDER BY id FOR UPDATE",  # noqa: S608
+            identities,
+        )
+        return {held.case.id: held for held in await self._held(driver, rows)}
+
+    async def unfinished(self, driver: Driver, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Held]:
+        """By (workspace, case key)."""
+        rows = await driver.fetch(
+            f"SELECT {_CASE} FROM closer.case WHERE unfinished AND (case_key, workspace) IN"  # noqa: S608
+            " (SELECT * FROM unnest($1::text[], $2::text[])) ORDER BY id FOR UPDATE",
+            [key for _, key in keys],
+            [workspace for workspace, _ in keys],
+        )
+        return {(held.case.workspace, held.case.case_key): held for held in await self._held(driver, rows)}
+
+    async def claim_due(self, driver: Driver, now: datetime, limit: int) -> list[Held]:
+        """Cases with a deadline that has passed, and that nobody else is busy with."""
+        rows = await driver.fetch(
+            f"SELECT {_CASE} FROM closer.case WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED",  # noqa: S608
+            now,
+            limit,
+        )
+        return await self._held(driver, rows)
+
+    async def _held(self, driver: Driver, rows: Sequence[Any]) -> list[Held]:
+        found = [(row, _data.decode(row["data"])) for row in rows]
+        await self._snapshots.load(driver, [d.clocks.snapshot for _, d in found if d.clocks is not None])
+        return [self._one(row, data) for row, data in found]
+
+    def _one(self, row: Any, data: _Data) -> Held:
+        personal = _personal.decode(row["personal"]) if row["personal"] is not None else Personal()
+        clocks = data.clocks
+        return Held(
+            case=Case(
+                id=str(row["id"]),
+                workspace=row["workspace"],
+                case_key=row["case_key"],
+                customer=row["customer"],
+                team=row["team"],
+                theme=data.theme,
+                state=row["state"],
+                priority=data.priority,
+                opened_at=row["opened_at"],
+                tier=data.tier,
+                language=data.language,
+                assignee=row["assignee"],
+                history=data.history,
+                clocks=None
+                if clocks is None
+                else Clocks(
+                    snapshot=self._snapshots.get(clocks.snapshot),
+                    running=clocks.running,
+                    settled=clocks.settled,
+                    pauses=clocks.pauses,
+                    fired=clocks.fired,
+                    generation=clocks.generation,
+                ),
+                answer=personal.answer,
+                untold=data.untold,
+                linked_to=data.linked_to,
+                merged_into=data.merged_into,
+                generation=data.generation,
+                acknowledged_at=data.acknowledged_at,
+                resolved_at=data.resolved_at,
+                told_at=data.told_at,
+                assume_at=data.assume_at,
+                sequence=data.sequence,
+                version=row["version"],
+            ),
+            first_feedback_id=str(row["first_feedback_id"]),
+            personal=personal,
+            traceparent=row["traceparent"],
+            confirmed_at=data.confirmed_at,
+            assumed_at=data.assumed_at,
+            warned=dict(data.warned),
+        )
+
+
+# ── what follows from decisions ──
+
+
+class Effects:
+    """Everything that one unit of work will write, in memory until `write`."""
+
+    def __init__(self, now: datetime, unsubscribed: frozenset[tuple[str, str]] = frozenset()) -> None:
+        self.now = now
+        self.unsubscribed = unsubscribed
+        """(workspace, customer)."""
+        self.feedback: list[tuple[Any, ...]] = []
+        self.decisions: list[tuple[Any, ...]] = []
+        self.notifications: list[tuple[Any, ...]] = []
+        self.messages: list[Message] = []
+        self.snapshots: dict[str, ClockSnapshot] = {}
+        self._timeline: list[tuple[Any, ...]] = []
+        self._cases: dict[str, Held] = {}
+        self._at = rfc3339(now)
+
+    def record(self, held: Held, outcome: Outcome, *, words: str | None = None, feedback_id: str | None = None) -> None:
+        """What was decided: the case as it is now, what happened to it, and what it owes the customer.
+
+        `words`: what the customer said with the first of these events."""
+        if not outcome.events:
+            return
+        held.case = case = outcome.case
+        self._cases[case.id] = held
+        if case.clocks is not None:
+            self.snapshots[case.clocks.snapshot.id] = case.clocks.snapshot
+        for event in outcome.events:
+            self._tell(held, event, words)
+            words = None
+        for event in outcome.events:
+            self._notify(held, event, feedback_id or held.first_feedback_id)
+
+    def touch(self, held: Held) -> None:
+        """Nothing happened, but the row is to be written as it is now, its deadline above all."""
+        self._cases[held.case.id] = held
+
+    def _tell(self, held: Held, event: Event, words: str | None) -> None:
+        case = held.case
+        match event.what:
+            case "confirmed":
+                held.confirmed_at = event.at
+            case "assumed":
+                held.assumed_at = event.at
+            case "clock.warned":
+                held.warned.setdefault(f"{event.data['generation']}.{event.data['target']}", event.at)
+        data = _encode(event.data)
+        personal = {**event.private, "text": words} if words else event.private
+        self._timeline.append(
+            (
+                case.id,
+                event.sequence,
+                case.workspace,
+                event.at,
+                event.what,
+                event.state,
+                event.actor,
+                event.reason,
+                data.decode(),
+                _encode(personal).decode() if personal else None,
+            )
+        )
+        at = self._at if event.at == self.now else rfc3339(event.at)
+        self.messages.append(_message(case, event, at, msgspec.Raw(data), held.traceparent))
+
+    def _notify(self, held: Held, event: Event, feedback_id: str) -> None:
+        if event.what not in ("opened", "resolved", "declined"):
+            return
+        case, personal = held.case, held.personal
+        contact = Contact(
+            email=personal.email,
+            name=personal.name,
+            locale=personal.locale,
+            unsubscribed=case.customer is not None and (case.workspace, case.customer) in self.unsubscribed,
+        )
+        owed = notify(case, event, contact)
+        if owed is None:
+            return
+        if isinstance(owed, Notification):
+            channel, language, status, reason, due_at = owed.channel, str(owed.language), "pending", "", self.now
+            kept = _encode({"to": owed.to, "name": owed.name}).decode()
+        else:
+            channel, language, status, reason, due_at = "none", case.language, "withheld", owed.reason, None
+            kept = None
+        self.notifications.append(
+            (
+                case.id,
+                owed.kind,
+                owed.generation,
+                case.workspace,
+                feedback_id,
+                channel,
+                language,
+                status,
+                reason,
+                self.now,
+                0,
+                due_at,
+                kept,
+                held.traceparent,
+            )
+        )
+        if status == "withheld":
+            untold = Untold(owed.kind, owed.generation, reason, dedup_key=owed.dedup_key)
+            self.record(held, decide(case, untold, self.now))
+
+    @property
+    def cases(self) -> Iterable[Held]:
+        return self._cases.values()
+
+    @property
+    def events(self) -> int:
+        return len(self._timeline)
+
+    async def write(self, driver: Driver, snapshots: Snapshots) -> None:
+        await snapshots.keep(driver, self.snapshots)
+        await _copy(driver, "feedback", tables.FEEDBACK_COLUMNS, self.feedback)
+        await _copy(driver, "decision", tables.DECISION_COLUMNS, self.decisions)
+        opened = [self._row(held) for held in self._cases.values() if held.new]
+        await _copy(driver, "case", tables.CASE_COLUMNS, opened)
+        await self._update(driver, [held for held in self._cases.values() if not held.new])
+        await _copy(driver, "timeline", tables.TIMELINE_COLUMNS, self._timeline)
+        await _copy(driver, "notification", tables.NOTIFICATION_COLUMNS, self.notifications)
+        if self.messages:
+            await append_raw(driver, self.messages)
+
+    def _row(self, held: Held) -> tuple[Any, ...]:
+        case = held.case
+        return (
+            case.id,
+            case.workspace,
+            case.case_key,
+            case.customer,
+            case.team,
+            case.state,
+            case.unfinished,
+            case.assignee,
+            case.opened_at,
+            self.now,
+            self._due(case),
+            _breached(case),
+            case.version,
+            held.first_feedback_id,
+            held.traceparent,
+            _encode(_kept(held)).decode(),
+            _encode(msgspec.structs.replace(held.personal, answer=case.answer)).decode(),
+        )
+
+    def _due(self, case: Case) -> datetime | None:
+        """The next deadline. One that stays behind us although it was just looked at would be claimed for ever: it is
+        looked at again later."""
+        due = next_due(case)
+        return max(due, self.now + LOOK_AGAIN) if due is not None and due <= self.now and not self._new(case) else due
+
+    def _new(self, case: Case) -> bool:
+        return self._cases[case.id].new
+
+    async def _update(self, driver: Driver, changed: Sequence[Held]) -> None:
+        if not changed:
+            return
+        columns = list(zip(*(self._row(held) for held in changed), strict=True))
+        by_name = dict(zip(tables.CASE_COLUMNS, columns, strict=True))
+        await driver.execute(
+            "UPDATE closer.case c SET team = n.team, state = n.state, unfinished = n.unfinished, assignee = n.assignee,"
+            " updated_at = n.updated_at, due_at = n.due_at, breached = n.breached, version = n.version, data = n.data,"
+            " personal = n.personal FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bool[], $5::text[],"
+            " $6::timestamptz[], $7::timestamptz[], $8::bool[], $9::int[], $10::jsonb[], $11::jsonb[]) AS n"
+            " (id, team, state, unfinished, assignee, updated_at, due_at, breached, version, data, personal)"
+            " WHERE c.id = n.id",
+            *(
+                by_name[name]
+                for name in (
+                    "id",
+                    "team",
+                    "state",
+                    "unfinished",
+                    "assignee",
+                    "updated_at",
+                    "due_at",
+                    "breached",
+                    "version",
+                    "data",
+                    "personal",
+                )
+            ),
+        )
+
+
+def _kept(held: Held) -> _Data:
+    case, clocks = held.case, held.case.clocks
+    return _Data(
+        theme=case.theme,
+        priority=case.priority,
+        language=case.language,
+        sequence=case.sequence,
+        tier=case.tier,
+        policy=clocks.snapshot.policy if clocks is not None else None,
+        history=case.history,
+        generation=case.generation,
+        untold=case.untold,
+        linked_to=case.linked_to,
+        merged_into=case.merged_into,
+        acknowledged_at=case.acknowledged_at,
+        resolved_at=case.resolved_at,
+        told_at=case.told_at,
+        assume_at=case.assume_at,
+        confirmed_at=held.confirmed_at,
+        assumed_at=held.assumed_at,
+        clocks=None
+        if clocks is None
+        else _Clocks(
+            snapshot=clocks.snapshot.id,
+            running=dict(clocks.running),
+            due={target: (due.business, due.wall) for target, due in sla.due(clocks).items()},
+            generation=clocks.generation,
+            settled=clocks.settled,
+            pauses=clocks.pauses,
+            fired=clocks.fired,
+        ),
+        warned=held.warned,
+    )
+
+
+def _breached(case: Case) -> bool:
+    clocks = case.clocks
+    if clocks is None:
+        return False
+    return any(name.endswith(".breached") for name in clocks.fired) or any(
+        due is not None and one.stopped_at > due for one in clocks.settled for due in (one.due.business, one.due.wall)
+    )
+
+
+_HEADERS = (
+    ("ce_specversion", b"1.0"),
+    ("ce_type", CASE_CHANGED.encode()),
+    ("ce_source", SOURCE.encode()),
+    ("content-type", b"application/json"),
+)
+
+
+def _message(case: Case, event: Event, at: str, data: msgspec.Raw, traceparent: str) -> Message:
+    """The event on `feedback.cases`. The key is the case, so that its events stay in order."""
+    value = _encode(
+        {
+            "case_id": case.id,
+            "workspace": case.workspace,
+            "sequence": event.sequence,
+            "at": at,
+            "what": event.what,
+            "state": event.state,
+            "team": event.team,
+            "actor": event.actor,
+            "reason": event.reason,
+            "data": data,
+        }
+    )
+    headers = [
+        *_HEADERS,
+        ("ce_id", f"{case.id}/{event.sequence}".encode()),
+        ("ce_time", at.encode()),
+        ("ce_workspace", case.workspace.encode()),
+        ("traceparent", traceparent.encode()),
+    ]
+    return Message(named(case.workspace, CASES), case.id.encode(), value, headers)
+
+
+async def _copy(driver: Driver, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        await driver.copy_records_to_table(table, schema_name="closer", columns=columns, records=rows)
+
+
+# ── small look-ups ──
+
+
+async def who_unsubscribed(driver: Driver, customers: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    wanted = list(customers)
+    if not wanted:
+        return frozenset()
+    rows = await driver.fetch(
+        "SELECT workspace, customer FROM closer.unsubscribed"
+        " WHERE (workspace, customer) IN (SELECT * FROM unnest($1::text[], $2::text[]))",
+        [workspace for workspace, _ in wanted],
+        [customer for _, customer in wanted],
+    )
+    return frozenset((row["workspace"], row["customer"]) for row in rows)
+
+
+async def known_feedback(
+    driver: Driver, ids: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[str, str | None]]:
+    """(workspace, id) → (body hash, customer) of those that had their effect."""
+    rows = await driver.fetch(
+        "SELECT workspace, id, bodyhash, customer FROM closer.feedback"
+        " WHERE (workspace, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))",
+        [workspace for workspace, _ in ids],
+        [identity for _, identity in ids],
+    )
+    return {(row["workspace"], str(row["id"])): (row["bodyhash"], row["customer"]) for row in rows}
+
+
+async def last_finished(driver: Driver, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """(workspace, case key) → the newest finished case."""
+    rows = await driver.fetch(
+        "SELECT DISTINCT ON (workspace, case_key) workspace, case_key, id FROM closer.case"
+        " WHERE NOT unfinished AND (case_key, workspace) IN (SELECT * FROM unnest($1::text[], $2::text[]))"
+        " ORDER BY workspace, case_key, id DESC",
+        [key for _, key in keys],
+        [workspace for workspace, _ in keys],
+    )
+    return {(row["workspace"], row["case_key"]): str(row["id"]) for row in rows}
+
+
+async def answers(driver: Driver, ids: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Of these (workspace, feedback id), those that were really said on the customer's page."""
+    rows = await driver.fetch(
+        "SELECT workspace, feedback_id FROM closer.answer"
+        " WHERE (workspace, feedback_id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))",
+        [workspace for workspace, _ in ids],
+        [identity for _, identity in ids],
+    )
+    return {(row["workspace"], str(row["feedback_id"])) for row in rows}
+
+
+class Unit:
+    """One decision about one case, from outside the log: a person's verb, a timer, a receipt."""
+
+    def __init__(self, database: Database, clock: Clock, snapshots: Snapshots) -> None:
+        self.database = database
+        self.clock = clock
+        self.snapshots = snapshots
+        self.cases = Cases(snapshots)
+
+    @asynccontextmanager
+    async def work(self) -> Any:
+        """(driver, effects): what was recorded is written when the block ends, and remembered once it is committed."""
+        async with begin(self.database) as driver:
+            effects = Effects(self.clock.now())
+            yield driver, effects
+            await effects.write(driver, self.snapshots)
+        self.snapshots.remember(effects.snapshots)
+
+
+def uuid_text(value: UUID | str | None) -> str | None:
+    return None if value is None else str(value)
+
+
+__all__ = [
+    "Cases",
+    "Effects",
+    "Held",
+    "Personal",
+    "Snapshots",
+    "Transient",
+    "Unit",
+    "answers",
+    "begin",
+    "known_feedback",
+    "last_finished",
+    "move",
+    "stored_positions",
+    "uuid_text",
+    "who_unsubscribed",
+]

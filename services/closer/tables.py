@@ -1,0 +1,87 @@
+"""The closer's tables, as statements that are put together need them; what is fixed or many goes by asyncpg in `store`.
+
+The history that makes them is deploy/migrations/versions/0003_closer.py, which says what each is for.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+metadata = MetaData(schema="closer")
+_UUID = UUID(as_uuid=False)
+_TIME = DateTime(timezone=True)
+
+case = Table(
+    "case",
+    metadata,
+    Column("id", _UUID, primary_key=True),
+    Column("workspace", Text),
+    Column("case_key", Text),
+    Column("customer", Text),
+    Column("team", Text),
+    Column("state", Text),
+    Column("unfinished", Boolean),
+    Column("assignee", Text),
+    Column("opened_at", _TIME),
+    Column("updated_at", _TIME),
+    Column("due_at", _TIME),
+    Column("breached", Boolean),
+    Column("version", Integer),
+    Column("first_feedback_id", _UUID),
+    Column("traceparent", Text),
+    Column("data", JSONB),
+    Column("personal", JSONB),
+)
+
+timeline = Table(
+    "timeline",
+    metadata,
+    Column("case_id", _UUID, primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("workspace", Text),
+    Column("at", _TIME),
+    Column("what", Text),
+    Column("state", Text),
+    Column("actor", Text),
+    Column("reason", Text),
+    Column("data", JSONB),
+    Column("personal", JSONB),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("workspace", Text, primary_key=True),
+    Column("id", _UUID, primary_key=True),
+    Column("received_at", _TIME),
+    Column("customer", Text),
+    Column("case_id", _UUID),
+    Column("bodyhash", Text),
+    Column("topic", Text),
+    Column("partition", Integer),
+    Column("offset", BigInteger),
+    Column("routed_ms", BigInteger),
+    Column("traceparent", Text),
+    Column("value", JSONB),
+)
+
+# The order of the columns in which rows of many are written.
+FEEDBACK_COLUMNS = tuple(column.name for column in feedback.columns)
+CASE_COLUMNS = tuple(column.name for column in case.columns)
+TIMELINE_COLUMNS = tuple(column.name for column in timeline.columns)
+DECISION_COLUMNS = ("workspace", "id", "decision", "of", "reason", "at", "topic", "partition", "offset")
+NOTIFICATION_COLUMNS = (
+    "case_id",
+    "kind",
+    "generation",
+    "workspace",
+    "feedback_id",
+    "channel",
+    "language",
+    "status",
+    "reason",
+    "created_at",
+    "attempts",
+    "due_at",
+    "personal",
+    "traceparent",
+)

@@ -1,0 +1,126 @@
+"""Deadlines that have passed are said: warned, breached, escalated, assumed content. Each fires once, and never early.
+
+A case's earliest deadline is a column of its row. Who claims the row (`FOR UPDATE SKIP LOCKED`) decides about the case
+and writes what follows in that one transaction, with the next deadline; so several processes share the work, a crash
+leaves nothing half said, and a restart needs no list of timers. The time is the database's, the same for every process.
+"""
+
+import asyncio
+from datetime import datetime
+
+from sqlalchemy import text
+
+from services.closer import metrics
+from services.closer.case import Event, Tick, decide
+from services.closer.store import Effects, Held, Unit
+from shared.database import Database
+from shared.errors import Transient
+from shared.events.case import UNFINISHED
+from shared.telemetry import get_logger
+
+BATCH = 200
+IDLE_S = 1.0
+GAUGES_S = 15.0
+BACKOFF_S = 1.0
+
+_NEXT = text("SELECT min(due_at) FROM closer.case WHERE due_at IS NOT NULL")
+_STATES = text("SELECT state, count(*) AS cases FROM closer.case WHERE unfinished GROUP BY state")
+_OVERDUE = text(
+    "SELECT (SELECT count(*) FROM closer.case WHERE breached AND unfinished) AS overdue,"
+    " (SELECT extract(epoch FROM clock_timestamp() - min(due_at))::float8 FROM closer.case WHERE due_at IS NOT NULL) AS late,"
+    " (SELECT count(*) FROM closer.notification WHERE due_at IS NOT NULL) AS waiting"
+)
+
+_log = get_logger("closer")
+
+
+class Timers:
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+        self._draining = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled, or drained."""
+        while not self._draining.is_set():
+            try:
+                while await self.fire_due() == BATCH and not self._draining.is_set():
+                    pass
+                wait_s = await self._until_next()
+            except Transient as error:
+                _log.warning("timers.waiting", reason=str(error))
+                wait_s = BACKOFF_S
+            try:
+                await asyncio.wait_for(self._draining.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    async def drain(self) -> None:
+        self._draining.set()
+
+    async def fire_due(self) -> int:
+        """One batch of cases with something due; how many. In one transaction."""
+        async with self._unit.work() as (driver, effects):
+            claimed = await self._unit.cases.claim_due(driver, effects.now, BATCH)
+            events = [event for held in claimed for event in self._tick(held, effects)]
+        for event in events:
+            _count(event)
+        return len(claimed)
+
+    def _tick(self, held: Held, effects: Effects) -> list[Event]:
+        outcome = decide(held.case, Tick(), effects.now)
+        if outcome.events:
+            effects.record(held, outcome)
+        else:  # the stored time was too early (another release reckoned otherwise): store it as it is now
+            effects.touch(held)
+        for event in outcome.events:
+            _log.info(
+                "case.timer",
+                what=event.what,
+                case_id=held.case.id,
+                feedback_id=held.first_feedback_id,
+                team=held.case.team,
+                traceparent=held.traceparent,
+                **{name: event.data[name] for name in ("target", "clock", "due_at") if name in event.data},
+            )
+        return list(outcome.events)
+
+    async def _until_next(self) -> float:
+        """Seconds to the next deadline, at most `IDLE_S`: a nearer one may be written meanwhile."""
+        async with self._unit.database.transaction() as connection:
+            due: datetime | None = (await connection.execute(_NEXT)).scalar_one()
+        if due is None:
+            return IDLE_S
+        return min(IDLE_S, max(0.0, (due - self._unit.clock.now()).total_seconds()))
+
+
+class Gauges:
+    """Counts for /metrics, read in the background, so that a scrape costs nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except Transient as error:
+                _log.warning("gauges.waiting", reason=str(error))
+            await asyncio.sleep(GAUGES_S)
+
+    async def refresh(self) -> None:
+        async with self._database.transaction() as connection:
+            states = {row.state: row.cases for row in await connection.execute(_STATES)}
+            row = (await connection.execute(_OVERDUE)).one()
+        for state in sorted(UNFINISHED):
+            metrics.CASES.labels(state).set(states.get(state, 0))
+        metrics.OVERDUE.set(row.overdue)
+        metrics.DUE_LATE_SECONDS.set(max(0.0, row.late or 0.0))
+        metrics.NOTIFICATIONS_WAITING.set(row.waiting)
+
+
+def _count(event: Event) -> None:
+    if event.what == "clock.warned":
+        metrics.WARNED.labels(event.data["target"], event.data["clock"]).inc()
+    elif event.what == "clock.breached":
+        metrics.BREACHED.labels(event.data["target"], event.data["clock"]).inc()
