@@ -122,6 +122,13 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def log() -> Iterator[list[Any]]:
+    """What was logged; also spares us the unconfigured logger's pictures of stacks, which take seconds."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
 def refused(reply: Any, status: int, slug: str) -> dict[str, Any]:
     assert reply.status_code == status, reply.text
     assert reply.headers["content-type"] == MEDIA_TYPE
@@ -173,10 +180,9 @@ def test_503_says_unknown_and_when(client: TestClient) -> None:
     assert client.get("/raise/fenced").headers["retry-after"] == "1"
 
 
-def test_a_defect_is_logged_with_its_stack_and_the_requests_id(client: TestClient) -> None:
-    with structlog.testing.capture_logs() as lines:
-        client.get("/raise/defect", headers={"X-Request-Id": "find-me"})
-    line = next(line for line in lines if line["event"] == "request.failed")
+def test_a_defect_is_logged_with_its_stack_and_the_requests_id(client: TestClient, log: list[Any]) -> None:
+    client.get("/raise/defect", headers={"X-Request-Id": "find-me"})
+    line = next(line for line in log if line["event"] == "request.failed")
     assert line["request_id"] == "find-me"
     assert line["exc_info"] is RAISED["defect"]
 
