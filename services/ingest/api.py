@@ -1,0 +1,377 @@
+"""The native routes: one piece of feedback, many at once, and CloudEvents. 202 only after the log has it.
+
+Each route is one plain ASGI callable. FastAPI documents it (`routes`), and the runtime serves the busiest before any
+framework sees it (`hot_paths`); there is no second implementation.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Body, Path, Query, Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.ingest import cloudevents
+from services.ingest.door import (
+    EVENTS,
+    REQUESTS,
+    Door,
+    Head,
+    InForce,
+    answer,
+    answer_start,
+    breathe,
+    head_of,
+    log,
+    refuse,
+)
+from services.ingest.door import invalid as invalid_feedback
+from services.ingest.normalize import Builder, Event, Invalid, event_id, feedback_content, id_issue
+from services.ingest.publish import Publisher
+from shared.auth import Principal
+from shared.clock import Clock
+from shared.events.envelope import rfc3339
+from shared.events.feedback import Feedback
+from shared.events.identity import fresh_id, joined
+from shared.telemetry import traceparent_of
+from shared.web import strict_json
+from shared.web.body import media_type, read_body
+from shared.web.problems import FieldError, request_id_of
+
+ITEM_MAX_BYTES = 1024 * 1024
+BATCH_MAX_BYTES = 16 * 1024 * 1024
+BATCH_MAX_ITEMS = 5_000
+BREATHE_EVERY = 250
+"""Items of a batch between two looks at the other requests."""
+JSON = ("application/json",)
+NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
+CLOUDEVENTS = (cloudevents.STRUCTURED, cloudevents.BATCHED, cloudevents.BINARY)
+
+_UUID_CHARS, _TIME_CHARS = 36, 24
+_ACCEPTED_CHARS = len('{"id":"","received_at":""}') + _UUID_CHARS + _TIME_CHARS
+_ACCEPTED_START = answer_start(202, _ACCEPTED_CHARS)
+_feedback_accepted = REQUESTS.labels("feedback", "accepted")
+_single_accepted = EVENTS.labels("api", "accepted")
+
+Handler = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+
+
+class Api:
+    def __init__(
+        self, *, door: Door, in_force: InForce, publisher: Publisher, builder: Callable[[str], Builder], clock: Clock
+    ) -> None:
+        self._door = door
+        self._in_force = in_force
+        self._publisher = publisher
+        self._builder = builder
+        self._clock = clock
+
+    # ── one ──
+
+    async def feedback(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /v1/feedback`: the hot path."""
+        principal: Principal | None = None
+        try:
+            head = head_of(scope)
+            principal = await self._door.admit(scope, head)
+            raw = await read_body(scope, receive, max_bytes=ITEM_MAX_BYTES, content_types=JSON)
+            content = feedback_content(strict_json.loads(raw), self._in_force.ranges)
+            delivery = event_id(content, principal.workspace, _key(head)) or fresh_id()
+            received_at = rfc3339(self._clock.now())
+            event = self._builder(principal.workspace).build(content, delivery, received_at, _trace(head))
+            received_at = await self._publisher.publish(event, received_at, told=True)
+        except Exception as error:  # noqa: BLE001 - each has its answer; a defect is logged and answered 500
+            await refuse("feedback", "api", scope, receive, send, error, **_ids(principal))
+            return
+        _feedback_accepted.inc()
+        _single_accepted.inc()
+        await send(_ACCEPTED_START)
+        body = f'{{"id":"{delivery}","received_at":"{received_at}"}}'.encode()
+        await send({"type": "http.response.body", "body": body})
+
+    # ── many ──
+
+    async def batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /v1/feedback/batch`."""
+        principal: Principal | None = None
+        try:
+            head = head_of(scope)
+            principal = await self._door.admit(scope, head)
+            history = _history(scope["query_string"])
+            raw = await read_body(scope, receive, max_bytes=BATCH_MAX_BYTES, content_types=JSON + NDJSON)
+            items = _split(raw, ndjson=media_type(scope) in NDJSON)
+            key = _key(head)
+            ranges, workspace = self._in_force.ranges, principal.workspace
+            build, trace, received_at = self._builder(workspace).build, _trace(head), rfc3339(self._clock.now())
+
+            def read(index: int, item: bytes) -> Event:
+                content = feedback_content(strict_json.loads(item), ranges)
+                # One key names the whole batch; an item is the key and its place, so a batch sent again is a repeat.
+                own_key = None if key is None else joined("batch", key, str(index))
+                delivery = event_id(content, workspace, own_key) or fresh_id()
+                return build(content, delivery, received_at, trace, history=history)
+
+            reply = await self._take_all(scope, principal, "batch", items, read)
+        except Exception as error:  # noqa: BLE001 - each has its answer; a defect is logged and answered 500
+            await refuse("batch", "batch", scope, receive, send, error, **_ids(principal))
+            return
+        await answer(send, 202, reply)
+
+    async def _take_all(
+        self,
+        scope: Scope,
+        principal: Principal,
+        route: str,
+        items: Sequence[bytes],
+        read: Callable[[int, bytes], Event],
+    ) -> bytes:
+        """Good items go in by one append, bad ones are named. Raises `Problem` 422 when all are bad."""
+        events: list[Event] = []
+        rejected: list[dict[str, Any]] = []
+        for index, item in enumerate(items):
+            if index % BREATHE_EVERY == BREATHE_EVERY - 1:
+                await breathe()
+            try:
+                if len(item) > ITEM_MAX_BYTES:
+                    raise Invalid([{"field": "", "message": f"has more than {ITEM_MAX_BYTES:,} bytes"}])
+                events.append(read(index, item))
+            except (Invalid, strict_json.Malformed, strict_json.Unacceptable) as error:
+                rejected.append({"index": index, "errors": _errors(error)})
+        self._door.charge(principal, len(items))
+        if not events:
+            raise invalid_feedback(_all_bad(rejected))
+        await self._publisher.publish_all([event.message for event in events])
+        REQUESTS.labels(route, "accepted").inc()
+        EVENTS.labels(route, "accepted").inc(len(events))
+        EVENTS.labels(route, "invalid").inc(len(rejected))
+        log.info(
+            "batch.accepted",
+            route=route,
+            accepted=len(events),
+            rejected=len(rejected),
+            request_id=request_id_of(scope),
+            **_ids(principal),
+        )
+        return msgspec.json.encode(
+            {"accepted": len(events), "rejected": rejected, "ids": [event.id for event in events]}
+        )
+
+    # ── CloudEvents ──
+
+    async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /v1/events`."""
+        principal: Principal | None = None
+        try:
+            head = head_of(scope)
+            principal = await self._door.admit(scope, head)
+            if media_type(scope) == cloudevents.BATCHED:
+                body = await self._event_batch(scope, receive, principal, head)
+            else:
+                body = await self._event(scope, receive, principal, head)
+        except Exception as error:  # noqa: BLE001 - each has its answer; a defect is logged and answered 500
+            await refuse("events", "cloudevents", scope, receive, send, error, **_ids(principal))
+            return
+        await answer(send, 202, body)
+
+    async def _event(self, scope: Scope, receive: Receive, principal: Principal, head: Head) -> bytes:
+        raw = await read_body(scope, receive, max_bytes=ITEM_MAX_BYTES, content_types=CLOUDEVENTS)
+        value = strict_json.loads(raw)
+        if media_type(scope) == cloudevents.STRUCTURED:
+            event = cloudevents.structured(value)
+        else:
+            event = cloudevents.binary(scope["headers"], value)
+        built = self._built(event, principal.workspace, head, received_at := rfc3339(self._clock.now()))
+        received_at = await self._publisher.publish(built, received_at, told=True)
+        REQUESTS.labels("events", "accepted").inc()
+        EVENTS.labels("cloudevents", "accepted").inc()
+        return msgspec.json.encode({"id": built.id, "received_at": received_at})
+
+    async def _event_batch(self, scope: Scope, receive: Receive, principal: Principal, head: Head) -> bytes:
+        raw = await read_body(scope, receive, max_bytes=BATCH_MAX_BYTES, content_types=CLOUDEVENTS)
+        received_at = rfc3339(self._clock.now())
+
+        def read(_: int, item: bytes) -> Event:
+            event = cloudevents.structured(strict_json.loads(item))
+            return self._built(event, principal.workspace, head, received_at)
+
+        return await self._take_all(scope, principal, "events", _split(raw, ndjson=False), read)
+
+    def _built(self, event: cloudevents.CloudEvent, workspace: str, head: Head, received_at: str) -> Event:
+        trace = traceparent_of(event.traceparent or _text(head.traceparent))
+        content = event.content(self._in_force.ranges)
+        return self._builder(workspace).build(content, event.delivery(workspace), received_at, trace)
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _key(head: Head) -> str | None:
+    """The Idempotency-Key. Raises `Invalid`."""
+    if head.idempotency_key is None:
+        return None
+    try:
+        key = head.idempotency_key.decode("utf-8")
+        issue = id_issue(key)
+    except UnicodeDecodeError:
+        issue = "is not UTF-8"
+    if issue:
+        raise Invalid([{"field": "Idempotency-Key", "message": issue}])
+    return key
+
+
+def _trace(head: Head) -> str:
+    return traceparent_of(_text(head.traceparent))
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _history(query: bytes) -> bool:
+    """`?history=true`. Raises `Invalid`."""
+    for part in query.split(b"&") if query else ():
+        name, _, value = part.partition(b"=")
+        if name == b"history":
+            if value not in {b"true", b"false"}:
+                raise Invalid([{"field": "history", "message": "must be true or false"}])
+            return value == b"true"
+    return False
+
+
+def _split(raw: bytes, *, ndjson: bool) -> Sequence[bytes]:
+    """The items' own bytes. Raises `Malformed`, `Unacceptable`, `Invalid`."""
+    if ndjson:
+        items = [line for line in raw.split(b"\n") if line and not line.isspace()]
+        if len(items) > BATCH_MAX_ITEMS:
+            raise Invalid([{"field": "", "message": f"There are more than {BATCH_MAX_ITEMS:,} items."}])
+    else:
+        items = strict_json.split_array(raw, max_items=BATCH_MAX_ITEMS)
+    if not items:
+        raise Invalid([{"field": "", "message": "There is nothing in it."}])
+    return items
+
+
+def _errors(error: Exception) -> list[FieldError]:
+    if isinstance(error, Invalid):
+        return error.errors
+    return [{"field": getattr(error, "path", ""), "message": str(error)}]
+
+
+def _all_bad(rejected: Sequence[Mapping[str, Any]]) -> list[FieldError]:
+    return [
+        {"field": f"{item['index']}.{e['field']}" if e["field"] else str(item["index"]), "message": e["message"]}
+        for item in rejected
+        for e in item["errors"]
+    ]
+
+
+def _ids(principal: Principal | None) -> dict[str, str]:
+    return {} if principal is None else {"workspace": principal.workspace, "key_id": principal.key_id}
+
+
+# ── documentation ────────────────────────────────────────────────────────────────────────────────
+
+
+class Accepted(BaseModel):
+    id: str
+    received_at: str
+
+
+class RejectedItem(BaseModel):
+    index: int
+    errors: list[dict[str, str]]
+
+
+class BatchAccepted(BaseModel):
+    accepted: int
+    rejected: list[RejectedItem]
+    ids: list[str]
+    """Of the accepted ones, in order."""
+
+
+class _Handed(Response):
+    """A response that another ASGI application writes."""
+
+    def __init__(self, app: Handler) -> None:
+        super().__init__()
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def served_by(app: Handler) -> type[APIRoute]:
+    """A route that FastAPI documents from its endpoint's signature, and that `app` serves."""
+
+    class Documented(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            async def hand_over(request: Request) -> Response:
+                return _Handed(app)
+
+            return hand_over
+
+    return Documented
+
+
+_bearer = Security(HTTPBearer(auto_error=False, description="An API key: `fw_…`"))
+
+
+def routes(api: Api, webhooks: Handler) -> APIRouter:
+    router = APIRouter(tags=["ingest"])
+
+    def add(path: str, endpoint: Callable[..., Any], app: Handler, **options: Any) -> None:
+        router.add_api_route(path, endpoint, route_class_override=served_by(app), **options)
+
+    post: dict[str, Any] = {"methods": ["POST"], "status_code": 202, "dependencies": [_bearer]}
+    add("/v1/feedback", _feedback, api.feedback, summary="Send one piece of feedback", **post)
+    add("/v1/feedback/batch", _batch, api.batch, summary="Send up to 5,000 pieces", openapi_extra=_NDJSON_BODY, **post)
+    add("/v1/events", _events, api.events, summary="Send CloudEvents", openapi_extra=_EVENTS_BODY, **post)
+    add("/v1/webhooks/{source}", _webhook, webhooks, methods=["POST"], summary="What an upstream tool posts")
+    add("/v1/webhooks/{source}", _webhook, webhooks, methods=["GET", "HEAD"], include_in_schema=False)
+    return router
+
+
+async def _feedback(feedback: Feedback) -> Accepted:
+    """`202` after the log has it; a repeat of the same delivery gets the same id. `503` means unknown: send the same
+    again with the same id. `external_id`, else the header `Idempotency-Key`, names the delivery."""
+    raise AssertionError("served by plain ASGI")
+
+
+async def _batch(
+    items: Annotated[list[Feedback], Body()],
+    history: Annotated[bool, Query(description="Imported: no mails, no clocks")] = False,
+) -> BatchAccepted:
+    """A JSON array or NDJSON, gzipped or not. Good items go in, bad ones are named; all bad is `422`."""
+    raise AssertionError("served by plain ASGI")
+
+
+async def _events() -> Accepted:
+    """CloudEvents 1.0: structured, binary (`ce-` headers) or a batch. Types: feedback.received, customer.activity,
+    work.shipped, work.declined. (source, id) names the delivery."""
+    raise AssertionError("served by plain ASGI")
+
+
+async def _webhook(source: Annotated[str, Path(description="A name of sources.yaml")]) -> dict[str, Any]:
+    """Verified by the source's connector. Answered 2xx with `outcome`: accepted, ignored or quarantined."""
+    raise AssertionError("served by plain ASGI")
+
+
+_ANY_OBJECT = {"schema": {"type": "object"}}
+_NDJSON_BODY = {"requestBody": {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}
+_EVENTS_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            cloudevents.STRUCTURED: _ANY_OBJECT,
+            cloudevents.BATCHED: {"schema": {"type": "array", "items": {"type": "object"}}},
+            cloudevents.BINARY: _ANY_OBJECT,
+        },
+    }
+}
+
+
+def hot_paths(api: Api) -> Mapping[str, ASGIApp]:
+    return {"/v1/feedback": api.feedback, "/v1/feedback/batch": api.batch, "/v1/events": api.events}

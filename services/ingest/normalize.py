@@ -1,0 +1,269 @@
+"""Content → event: what is accepted, which delivery it is, and the bytes that go on the log. Pure.
+
+The value is built once, in a form that does not depend on how the sender wrote it: nothing that is null or empty, keys
+in order, times in UTC. Its hash is `ce_bodyhash`, so that the router can tell a repeat from a conflict; id,
+`received_at` and workspace are put before it afterwards, because they say nothing about what was said.
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from services.ingest.sources import Ranges
+from shared.errors import Rejected
+from shared.events.envelope import CUSTOMER_ACTIVITY, FEEDBACK_RECEIVED, WORK_DECLINED, WORK_SHIPPED, rfc3339
+from shared.events.feedback import Activity, Customer, Feedback, Work
+from shared.events.identity import Pseudonyms, body_hash, customer_of, delivery_id
+from shared.log import Message
+from shared.topics import RECEIVED, named
+from shared.web.problems import FieldError
+from shared.web.strict_json import shown
+
+ID_MAX_CHARS = 255
+MODELS: Mapping[str, type[BaseModel]] = {
+    FEEDBACK_RECEIVED: Feedback,
+    CUSTOMER_ACTIVITY: Activity,
+    WORK_SHIPPED: Work,
+    WORK_DECLINED: Work,
+}
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_read_feedback = Feedback.__pydantic_validator__.validate_python
+# Letters of the Hangul fillers and the Braille blank: they take room and show nothing.
+_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
+
+
+class Invalid(Rejected):
+    """The content is not acceptable; every field that is wrong is named."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{e['field']}: {e['message']}" for e in errors))
+        self.errors = list(errors)
+
+
+class Content(NamedTuple):
+    """What a delivery said, apart from when and as which delivery it came."""
+
+    type: str
+    source: str
+    who: str | None
+    """The customer, as `identity.customer_of` names them."""
+    external_id: str | None
+    occurred_at: datetime | None
+    canonical: bytes
+    hash: str
+
+
+class Event(NamedTuple):
+    id: str
+    hash: str
+    message: Message
+
+
+# ── accept ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def feedback_content(value: Any, ranges: Ranges) -> Content:
+    """The native body. Raises `Invalid`."""
+    try:
+        feedback: Feedback = _read_feedback(value)
+    except ValidationError as error:
+        raise Invalid(field_errors(error)) from None
+    errors = _wrong_with(feedback, ranges)
+    if errors:
+        raise Invalid(errors)
+    return content_of(FEEDBACK_RECEIVED, feedback, feedback.source)
+
+
+def event_content(kind: str, value: Any, source: str, ranges: Ranges) -> Content:
+    """The data of an event of this type, from CloudEvents or a connector; `source` where the data name none.
+
+    Raises `Invalid`.
+    """
+    if not isinstance(value, dict):
+        raise Invalid([{"field": "", "message": "must be an object"}])
+    if value.get("source") is None:
+        value = {**value, "source": source}
+    if kind == FEEDBACK_RECEIVED:
+        return feedback_content(value, ranges)
+    try:
+        model = MODELS[kind].model_validate(value)
+    except ValidationError as error:
+        raise Invalid(field_errors(error)) from None
+    return content_of(kind, model, value["source"])
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Which fields, as the sender wrote their paths, and what is wrong; never what was in them."""
+    return [
+        {"field": shown(".".join(map(str, e["loc"]))), "message": _message(e)}
+        for e in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _message(error: Any) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "is not a known field"
+        case "missing":
+            return "is required"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must be an object"
+        case _:
+            return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _wrong_with(feedback: Feedback, ranges: Ranges) -> list[FieldError]:
+    """What the model cannot say: ranges, ids fit to be compared, and that something was said at all."""
+    errors: list[FieldError] = []
+    for index, score in enumerate(feedback.scores):
+        allowed = ranges.get(score.metric)
+        if allowed is None:
+            message = f"is not a known metric ({', '.join(sorted(ranges))}): add it under metrics: in sources.yaml"
+            errors.append({"field": f"scores.{index}.metric", "message": message})
+        elif not allowed[0] <= score.value <= allowed[1]:
+            message = f"must be from {allowed[0]:g} to {allowed[1]:g} for {score.metric}"
+            errors.append({"field": f"scores.{index}.value", "message": message})
+    if not feedback.scores and not is_visible(feedback.text):
+        errors.append({"field": "text", "message": "is required where there are no scores, with something to read"})
+    if feedback.external_id is not None and (issue := id_issue(feedback.external_id)):
+        errors.append({"field": "external_id", "message": issue})
+    customer = feedback.customer
+    if customer is not None and customer.id is not None and not is_visible(customer.id):
+        errors.append({"field": "customer.id", "message": "must hold something to read"})
+    return errors
+
+
+def is_visible(text: str | None) -> bool:
+    """Whether there is anything to read: not only spaces, controls, and characters that show nothing."""
+    if not text:
+        return False
+    for character in text:
+        if character.isalnum() and character not in _BLANK:
+            return True
+        if character not in _BLANK and unicodedata.category(character)[0] in "LNPS":
+            return True
+    return False
+
+
+def id_issue(value: str) -> str | None:
+    """Why an id cannot be compared byte for byte with what its sender means by it, or could harm who uses it."""
+    if not value or len(value) > ID_MAX_CHARS:
+        return f"must have 1 to {ID_MAX_CHARS} characters"
+    if "../" in value or value.endswith(".."):
+        return "must not hold a path that climbs"
+    if value[0] == " " or value[-1] == " ":
+        return "must not begin or end with a space"
+    if value.isascii():
+        return None if value.isprintable() else "must not hold control characters"
+    if not unicodedata.is_normalized("NFC", value):
+        return "must be in Unicode normal form C"
+    if any(unicodedata.category(c)[0] == "C" or unicodedata.category(c) in {"So", "Zl", "Zp"} for c in value):
+        return "must hold letters, digits and punctuation only"
+    return None
+
+
+# ── build ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def content_of(kind: str, model: Any, source: str) -> Content:
+    """A validated model as content."""
+    plain = _plain(model)
+    if kind == FEEDBACK_RECEIVED:
+        if not is_visible(plain.get("text")):
+            plain.pop("text", None)
+    else:
+        plain["type"] = kind
+    canonical = _encode(plain)
+    customer: Customer | None = getattr(model, "customer", None)
+    return Content(
+        kind,
+        source,
+        None if customer is None else customer_of(customer.id, customer.email),
+        getattr(model, "external_id", None),
+        model.occurred_at,
+        canonical,
+        body_hash(canonical),
+    )
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    """A model as plain data: nothing null or empty, times in UTC, whole numbers as such."""
+    found: dict[str, Any] = {}
+    for name, value in model.__dict__.items():
+        kind = type(value)
+        if kind is str or kind is bool:
+            found[name] = value
+        elif value is None or value in ((), {}):
+            continue
+        elif kind is tuple:
+            found[name] = [_plain(item) if isinstance(item, BaseModel) else item for item in value]
+        elif kind is datetime:
+            found[name] = rfc3339(value.astimezone(UTC))
+        elif kind is float:
+            found[name] = int(value) if value.is_integer() else value
+        elif isinstance(value, BaseModel):
+            inner = _plain(value)
+            if inner:
+                found[name] = inner
+        else:
+            found[name] = value
+    return found
+
+
+def event_id(content: Content, workspace: str, idempotency_key: str | None) -> str | None:
+    """Which delivery a native post is; None when nothing identifies it, so that it is new."""
+    if content.external_id is not None:
+        return delivery_id("ext", workspace, content.source, content.external_id)
+    if idempotency_key is not None:
+        return delivery_id("key", workspace, content.source, idempotency_key)
+    return None
+
+
+class Builder:
+    """Content → event, for one workspace. What does not change from event to event is encoded once."""
+
+    def __init__(self, workspace: str, pseudonyms: Pseudonyms) -> None:
+        self.workspace = workspace
+        self.topic = named(workspace, RECEIVED)
+        self._pseudonyms = pseudonyms
+        self._workspace_member = b'","workspace":' + msgspec.json.encode(workspace)
+        self._fixed = [
+            ("ce_specversion", b"1.0"),
+            ("content-type", b"application/json"),
+            ("ce_workspace", workspace.encode()),
+        ]
+
+    def build(
+        self, content: Content, event_id: str, received_at: str, traceparent: str, *, history: bool = False
+    ) -> Event:
+        """`received_at` RFC 3339. The headers are those of `shared.events.envelope.Envelope` (a test holds them to it)."""
+        occurred = received_at if content.occurred_at is None else rfc3339(content.occurred_at.astimezone(UTC))
+        headers = [
+            *self._fixed,
+            ("ce_id", event_id.encode()),
+            ("ce_type", content.type.encode()),
+            ("ce_source", content.source.encode()),
+            ("ce_time", occurred.encode()),
+            ("ce_bodyhash", content.hash.encode()),
+            ("traceparent", traceparent.encode()),
+        ]
+        if history:
+            headers.append(("ce_history", b"1"))
+        value = b"".join(
+            (
+                b'{"id":"',
+                event_id.encode(),
+                b'","received_at":"',
+                received_at.encode(),
+                self._workspace_member,
+                b',"history":true,' if history else b",",
+                content.canonical[1:],
+            )
+        )
+        key = self._pseudonyms.key(self.workspace, event_id if content.who is None else content.who)
+        return Event(event_id, content.hash, Message(self.topic, key, value, headers))

@@ -1,0 +1,118 @@
+"""sources.yaml: the tools that post webhooks here, and scores beyond the built-in ones.
+
+What a person must decide is asked for: without `verify:` a webhook must be signed, and a source that takes unsigned
+ones says `verify: none` in so many words.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from shared.config import Document, Issue
+from shared.config.document import ConfigError
+from shared.events.feedback import METRIC_RANGES
+from shared.topics import DEFAULT_WORKSPACE
+
+if TYPE_CHECKING:
+    from services.ingest.connectors import Connector
+
+Verify = Literal["signature", "header", "basic", "none"]
+Ranges = Mapping[str, tuple[float, float]]
+
+SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+MetricName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Workspace = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,100}$", to_lower=True)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """One tool that posts to `/v1/webhooks/{name}`."""
+
+    name: SourceName
+    connector: str
+    secrets: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
+    """Newest first; each of them is good, so that one can be replaced without a gap."""
+    verify: Verify = "signature"
+    """signature: the provider's own scheme. header: `header` carries one of `secrets`. basic: `user:password` is one
+    of `secrets`. none: anybody who knows the address may post."""
+    header: HeaderName | None = None
+    workspace: Workspace = DEFAULT_WORKSPACE
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What the connector alone understands."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.verify != "none" and not self.secrets:
+            raise ValueError(f"secrets is required to verify by {self.verify}; to take unsigned posts say verify: none")
+        if self.verify == "header" and not self.header:
+            raise ValueError("header is required with verify: header: the name of the header that carries the secret")
+        if self.verify == "basic" and not all(":" in secret for secret in self.secrets):
+            raise ValueError("with verify: basic each of secrets is user:password")
+        return self
+
+
+class Range(_Strict):
+    min: float
+    max: float
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min >= self.max:
+            raise ValueError("min must be less than max")
+        return self
+
+
+class Sources(_Strict):
+    sources: tuple[Source, ...] = ()
+    metrics: dict[MetricName, Range] = Field(default_factory=dict)
+
+    @field_validator("sources", "metrics", mode="before")
+    @classmethod
+    def _empty(cls, value: Any, info: Any) -> Any:
+        """A key with nothing after it is an empty list, as people write it."""
+        return value if value is not None else ({} if info.field_name == "metrics" else ())
+
+    @field_validator("metrics")
+    @classmethod
+    def _new(cls, value: dict[str, Range]) -> dict[str, Range]:
+        built_in = sorted(set(value) & set(METRIC_RANGES))
+        if built_in:
+            raise ValueError(f"{', '.join(built_in)}: built in, with ranges that reports rely on")
+        return value
+
+    @property
+    def ranges(self) -> Ranges:
+        return METRIC_RANGES | {name: (range_.min, range_.max) for name, range_ in self.metrics.items()}
+
+    def by_name(self) -> dict[str, Source]:
+        return {source.name: source for source in self.sources}
+
+
+def read_sources(document: Document, connectors: Mapping[str, "Connector"]) -> Sources:
+    """sources.yaml, with `${ENV}` filled in. Raises `ConfigError` with everything that is wrong."""
+    sources = document.read(Sources)
+    issues: list[Issue] = []
+    seen: set[str] = set()
+    for index, source in enumerate(sources.sources):
+        at = ("sources", index)
+        if source.name in seen:
+            issues.append(document.issue((*at, "name"), f"the name {source.name!r} stands twice"))
+        seen.add(source.name)
+        connector = connectors.get(source.connector)
+        if connector is None:
+            known = ", ".join(sorted(connectors))
+            issues.append(document.issue((*at, "connector"), f"there is no connector of this name; there are: {known}"))
+            continue
+        if source.verify == "signature" and not connector.SIGNS:
+            text = f"{source.connector} signs nothing: choose verify: header, basic or none"
+            issues.append(document.issue((*at, "verify"), text))
+            continue
+        issues.extend(document.issue(at, text) for text in connector.check(source))
+    if issues:
+        raise ConfigError(issues)
+    return sources
