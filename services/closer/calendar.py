@@ -199,20 +199,17 @@ def _national(code: str, year: int) -> tuple[Mapping[date, str], Mapping[date, i
             f"{code!r} is not a country that python-holidays knows (CN, DE, DE-BY), nor a list of days"
         ) from None
     off = {day: str(name) for day, name in found.items() if day.year == year}
-    stands_for: dict[date, int] = {}
-    for rest, work in _substitutions(found, year):
-        stands_for[work] = rest.weekday()
-    # A day worked in December may make up for one in January: it is listed with the year of the rest.
+    stands_for = {work: rest.weekday() for rest, work in _substitutions(found)}
+    # A day worked in December may make up for one in January: the library lists it with the year of the rest.
     made_up = {day: stands_for.get(day, FRIDAY) for day in found.weekend_workdays}
     return off, made_up
 
 
-def _substitutions(found: Any, year: int) -> Iterator[tuple[date, date]]:
-    """Which day off a make-up working day was traded for, where the library says it."""
-    for attribute in ("special_public_holidays", "special_public_holidays_observed"):
-        rows = getattr(found, attribute, {}).get(year, ())
-        for row in rows if isinstance(rows, tuple) and rows and isinstance(rows[0], tuple) else (rows,):
-            # (month, day off, month, day worked[, year worked]): rows of a named holiday hold a name instead.
+def _substitutions(found: Any) -> Iterator[tuple[date, date]]:
+    """Which day off each make-up working day was traded for, of all years that the library knows."""
+    for year, rows in getattr(found, "special_public_holidays", {}).items():
+        for row in rows if isinstance(rows[0], tuple) else (rows,):
+            # (month, day off, month, day worked[, year worked]); rows of a named holiday hold its name instead.
             if len(row) >= 4 and all(isinstance(part, int) for part in row):
                 yield date(year, row[0], row[1]), date(row[4] if len(row) > 4 else year, row[2], row[3])
 
@@ -319,14 +316,15 @@ def _spans(zone: ZoneInfo, day: date, periods: Periods) -> Iterator[tuple[float,
             before += end - start
         return
     # A day on which the clocks change: minute by minute, for it comes twice a year.
-    at, span = midnight - 3 * 3600, None
+    at, span, furthest = midnight - 3 * 3600, None, 0.0
     while at < following + 3 * 3600:
         local = datetime.fromtimestamp(at, zone)
         minute = local.hour * 60 + local.minute
         worked = _worked_before(periods, minute) if local.date() == day else None
-        if span is not None and (worked is None or worked != span[3]):
+        # A span ends where the work ends, where the wall clock jumps, and where its second time round is over.
+        if span is not None and (worked is None or worked != span[3] or span[2] < furthest == worked):
             yield span
-            span = None
+            furthest, span = max(furthest, span[3]), None
         if worked is not None:
             span = (span[0], at + 60, span[2], worked + 1) if span else (at, at + 60, worked, worked + 1)
         at += 60
