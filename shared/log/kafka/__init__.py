@@ -6,7 +6,10 @@ and leaves an aborted transaction open, so the router's work is confluent-kafka'
 client does badly and the rule that holds here. Retention, sizes and times are the topic's: `admin.topic_config`.
 """
 
+import asyncio
+import weakref
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from shared.log import Listener, TopicPartition
 from shared.log.kafka.admin import KafkaAdmin
@@ -19,13 +22,17 @@ from shared.topics import Topic
 
 __all__ = ["KafkaLog", "KafkaSettings"]
 
+_Opened = KafkaProducer | KafkaConsumer | KafkaTransactionalConsumer | KafkaReader
+T = TypeVar("T", bound=_Opened)
+
 
 class KafkaLog:
-    """`shared.log.Log`. Whoever opens a producer, consumer or reader closes it; `close` ends what is shared."""
+    """`shared.log.Log`. `close` also closes what was opened here and is still open."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._admin = KafkaAdmin(settings)
+        self._opened: weakref.WeakSet[_Opened] = weakref.WeakSet()
 
     @classmethod
     async def open(cls, bootstrap: str, env: Mapping[str, str] | None = None) -> "KafkaLog":
@@ -46,18 +53,18 @@ class KafkaLog:
 
     async def producer(self) -> KafkaProducer:
         """At once; it connects by itself, now and whenever the brokers were away."""
-        return KafkaProducer(self._settings)
+        return self._keep(KafkaProducer(self._settings))
 
     async def consumer(self, group: str, topics: Sequence[str], listener: Listener) -> KafkaConsumer:
         """At once; it joins the group at the first `poll`."""
-        return KafkaConsumer(self._settings, self._admin, group, topics, listener)
+        return self._keep(KafkaConsumer(self._settings, self._admin, group, topics, listener))
 
     async def transactional(self, group: str, topics: Sequence[str], listener: Listener) -> KafkaTransactionalConsumer:
         """At once; it joins the group at the first `poll`."""
-        return KafkaTransactionalConsumer(self._settings, self._admin, group, topics, listener)
+        return self._keep(KafkaTransactionalConsumer(self._settings, self._admin, group, topics, listener))
 
     async def reader(self) -> KafkaReader:
-        return KafkaReader(self._settings, self._admin)
+        return self._keep(KafkaReader(self._settings, self._admin))
 
     async def lag(self, group: str, topics: Sequence[str]) -> dict[TopicPartition, int]:
         """As Kafka's own tools count it: control records behind the last position count as one each."""
@@ -72,4 +79,9 @@ class KafkaLog:
         await self._admin.ping()
 
     async def close(self) -> None:
+        await asyncio.gather(*(part.close() for part in self._opened))
         self._admin.close()
+
+    def _keep(self, part: T) -> T:
+        self._opened.add(part)
+        return part

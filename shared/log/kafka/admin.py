@@ -30,6 +30,12 @@ REQUEST_TIMEOUT_S = 10.0
 VISIBLE_TIMEOUT_S = 15.0
 VISIBLE_PAUSE_S = 0.05
 THREADS = 4
+NOT_THERE = (
+    KafkaError._NOENT,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
 
 T = TypeVar("T")
 
@@ -144,10 +150,15 @@ class KafkaAdmin:
             answers = self._client.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_TIMEOUT_S
             )
-            return {
-                TopicPartition(tp.topic, tp.partition): answer.result(REQUEST_TIMEOUT_S).offset
-                for tp, answer in answers.items()
-            }
+            found = {}
+            for tp, answer in answers.items():
+                try:
+                    found[TopicPartition(tp.topic, tp.partition)] = answer.result(REQUEST_TIMEOUT_S).offset
+                except KafkaException as error:
+                    if error.args[0].code() in NOT_THERE:
+                        raise Misuse(f"there is no partition {tp.partition} of {tp.topic}") from error
+                    raise
+            return found
 
         return await self._run("asking for offsets", call)
 

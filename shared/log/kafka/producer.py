@@ -42,7 +42,7 @@ BATCH_BYTES = 512 * 1024
 WAITING_MAX_BYTES = 64 * 1024 * 1024
 PARTITIONS_MAX_AGE_S = 60.0
 # A batch's own header, and what a compressor adds to bytes that do not compress.
-RECORD_MAX_BYTES = MAX_MESSAGE_BYTES - 4096
+RECORD_MAX_BYTES = MAX_MESSAGE_BYTES - 1024
 RECORD_OVERHEAD_BYTES = 40
 HEADER_OVERHEAD_BYTES = 10
 
@@ -199,6 +199,8 @@ class KafkaProducer:
 
     async def close(self) -> None:
         """What is in flight gets its answer, within the deadline; then nothing is left running."""
+        if self._closed:
+            return
         self._closed = True
         lanes = self._lanes.values()
         entries = itertools.chain.from_iterable((*lane.writing, *lane.retry, *lane.waiting) for lane in lanes)

@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ConfluentPartition
 
-from shared.errors import Rejected, Transient
+from shared.errors import Misuse, Transient
 from shared.log import Record, TopicPartition
 from shared.log.kafka.admin import KafkaAdmin
 from shared.log.kafka.errors import of_exception, of_librdkafka, passes
@@ -47,6 +47,7 @@ class KafkaReader:
             "queued.max.messages.kbytes": 32 * 1024,
         }
         self._asker: Consumer | None = None
+        self._closed = False
         self._threads = ThreadPoolExecutor(1, "kafka-reader")
 
     async def partitions(self, topic: str) -> int:
@@ -106,7 +107,7 @@ class KafkaReader:
     async def follow(self, topic: str, start: Mapping[int, int]) -> AsyncIterator[list[Record]]:
         count = await self.partitions(topic)
         if not count:
-            raise Rejected(f"there is no topic {topic}")
+            raise Misuse(f"there is no topic {topic}")
         feed = _Feed(
             self._config,
             [ConfluentPartition(topic, number, start.get(number, OFFSET_BEGINNING)) for number in range(count)],
@@ -123,6 +124,10 @@ class KafkaReader:
             await feed.close()
 
     async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+
         def end() -> None:
             if self._asker is not None:
                 self._asker.close()

@@ -381,9 +381,11 @@ class KafkaTransactionalConsumer:
             producer.begin_transaction()
             for topic, key, value, headers in outputs:
                 self._produce(producer, topic, key, value, headers)
-            producer.send_offsets_to_transaction(
-                _confluent(positions), self._consumer.consumer_group_metadata(), CALL_TIMEOUT_S
-            )
+            membership = self._consumer.consumer_group_metadata()
+            if not self._consumer.memberid():  # expelled, and not told yet: a commit like that might pass for nobody's
+                self._abort(producer, None)
+                return Fenced("the group has expelled this member")
+            producer.send_offsets_to_transaction(_confluent(positions), membership, CALL_TIMEOUT_S)
             self._commit(producer)
         except KafkaException as error:
             self._abort(producer, error.args[0])

@@ -1,0 +1,62 @@
+"""A member of a group in a process of its own, so that it can be stopped and killed at a chosen moment.
+
+Reads one batch and copies it to the output topic in a transaction. `before-commit`: stops itself (SIGSTOP) when the
+positions are in the transaction and the commit is not yet asked for. `before-transact`: stops itself with the batch in
+hand, and after it went on gives its client time to hear that the group has expelled it. Prints what became of it.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import Producer
+
+from shared.errors import FlywheelError
+from shared.log import Message, Record, TopicPartition
+from shared.log.kafka.admin import KafkaAdmin
+from shared.log.kafka.settings import HEARTBEAT_MS, KafkaSettings
+from shared.log.kafka.transactional import KafkaTransactionalConsumer
+
+
+class Plain:
+    async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        return positions
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        pass
+
+
+class Stopping(KafkaTransactionalConsumer):
+    def _commit(self, producer: Producer) -> None:
+        producer.flush(5)
+        print("stopping", flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        super()._commit(producer)
+
+
+async def main(bootstrap: str, group: str, source: str, target: str, where: str, timeout_ms: str) -> None:
+    settings = KafkaSettings(bootstrap, transaction_timeout_ms=int(timeout_ms))
+    kind = Stopping if where == "before-commit" else KafkaTransactionalConsumer
+    consumer = kind(settings, KafkaAdmin(settings), group, [source], Plain())
+    records: list[Record] = []
+    while not records:
+        records = await consumer.poll(5, 1.0)
+    if where == "before-transact":
+        print("stopping", flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        await asyncio.sleep(3 * HEARTBEAT_MS / 1000)
+    positions = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+    try:
+        await consumer.transact([Message(target, r.key, r.value, r.headers) for r in records], positions)
+    except FlywheelError as error:
+        print(type(error).__name__, error, flush=True)
+    else:
+        print("committed", flush=True)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:7]))

@@ -1,0 +1,490 @@
+"""What the Kafka clients were seen to do badly, each as a test of our layer over them, on a real broker.
+
+Where a client's own script showed the harm (a record lost in a commit, a zombie that writes, an abort that becomes
+visible), the same input goes through our log here, and a committed reader is the judge.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import TopicPartition as ConfluentPartition
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka.cimpl import NewTopic
+
+from shared.errors import Fenced, Rejected, Transient
+from shared.log import Message, Record, TopicPartition
+from shared.log.kafka import KafkaLog, KafkaSettings
+from shared.log.kafka.consumer import KafkaConsumer, consumer_options
+from shared.log.kafka.producer import RECORD_MAX_BYTES, KafkaProducer, record_bytes
+from shared.log.kafka.transactional import KafkaTransactionalConsumer, consumer_config, producer_config
+from shared.log.partitioning import partition_of
+from shared.topics import Topic
+
+pytestmark = pytest.mark.kafka
+
+PATIENCE_S = 30.0
+
+
+class Seen:
+    """A listener that remembers."""
+
+    def __init__(self, elsewhere: Mapping[TopicPartition, int] | None = None) -> None:
+        self.assignments: list[dict[TopicPartition, int]] = []
+        self.revocations: list[list[TopicPartition]] = []
+        self.elsewhere = elsewhere or {}
+
+    async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        self.assignments.append(dict(positions))
+        return {tp: self.elsewhere.get(tp, offset) for tp, offset in positions.items()}
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        self.revocations.append(list(partitions))
+
+
+@pytest.fixture
+async def log(kafka_bootstrap: str) -> AsyncIterator[KafkaLog]:
+    log = await KafkaLog.open(kafka_bootstrap)
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+async def producer(log: KafkaLog) -> AsyncIterator[KafkaProducer]:
+    producer = await log.producer()
+    yield producer
+    await producer.close()
+
+
+async def new_topic(log: KafkaLog, partitions: int = 1) -> str:
+    name = f"t-{uuid4().hex[:10]}"
+    await log.ensure_topics([Topic(name, timedelta(days=1), partitions)])
+    return name
+
+
+def narrow_topic(bootstrap: str, limit: int = 1000) -> str:
+    """A topic that takes less than we think: not one of ours."""
+    name = f"narrow-{uuid4().hex[:10]}"
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    wanted = NewTopic(name, num_partitions=1, replication_factor=1, config={"max.message.bytes": str(limit)})
+    admin.create_topics([wanted])[name].result(10)
+    return name
+
+
+def plain(topic: str, *values: bytes, key: bytes | None = b"k") -> list[Message]:
+    return [Message(topic, key, value, []) for value in values]
+
+
+async def everything(log: KafkaLog, topic: str) -> list[Record]:
+    """What a committed reader sees now."""
+    reader = await log.reader()
+    found = []
+    for number in range(await reader.partitions(topic)):
+        async for records in reader.scan(TopicPartition(topic, number), 0, 2**62):
+            found += records
+    await reader.close()
+    return found
+
+
+async def values(log: KafkaLog, topic: str) -> list[bytes]:
+    return [record.value for record in await everything(log, topic)]
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"still waiting: {what}"
+        await asyncio.sleep(0.02)
+
+
+async def take(consumer: KafkaConsumer | KafkaTransactionalConsumer, count: int, most: int = 1000) -> list[Record]:
+    found: list[Record] = []
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while len(found) < count:
+        assert asyncio.get_running_loop().time() < deadline, f"{len(found)} of {count} records came"
+        found += await consumer.poll(most, 0.5)
+    return found
+
+
+def after(records: Sequence[Record]) -> dict[TopicPartition, int]:
+    return {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+
+
+def copied(records: Sequence[Record], target: str) -> list[Message]:
+    return [Message(target, r.key, r.value, r.headers) for r in records]
+
+
+# Settings that are wrong by default
+
+
+def test_no_client_keeps_a_default_that_loses_records() -> None:
+    settings = KafkaSettings("127.0.0.1:1")
+    plainly = consumer_options(settings, "g")
+    assert plainly["enable_auto_commit"] is False
+    assert plainly["auto_offset_reset"] == "earliest"
+    assert plainly["isolation_level"] == "read_committed"
+    assert not [name for name in plainly if "deserializer" in name]
+    assert plainly["request_timeout_ms"] <= 10_000
+    reading = consumer_config(settings, "g")
+    assert reading["enable.auto.commit"] is False
+    assert reading["enable.auto.offset.store"] is False
+    assert reading["auto.offset.reset"] == "earliest"
+    assert reading["isolation.level"] == "read_committed"
+    assert reading["partition.assignment.strategy"] == "cooperative-sticky"
+    assert reading["fetch.queue.backoff.ms"] <= 10
+    assert "session.timeout.ms" not in consumer_config(KafkaSettings("b", group_protocol="consumer"), "g")
+    writing = producer_config(settings, "id")
+    assert writing["partitioner"] == "murmur2_random"
+    assert 5_000 <= writing["transaction.timeout.ms"] <= 10_000
+
+
+async def test_the_producer_asks_for_all_acknowledgements_and_is_idempotent(producer: KafkaProducer) -> None:
+    await until(lambda: producer._client is not None, "a connection")
+    assert producer._client is not None
+    client = producer._client.producer
+    assert client._sender._acks == -1
+    assert client._txn_manager is not None
+    assert client._key_serializer is None
+    assert client._value_serializer is None
+
+
+# Appending
+
+
+async def test_one_message_too_large_for_its_topic_is_refused_alone(
+    kafka_bootstrap: str, log: KafkaLog, producer: KafkaProducer
+) -> None:
+    topic = narrow_topic(kafka_bootstrap)
+    sizes = [100, 200, 5000, 300, 400]
+    messages = [Message(topic, b"k", os.urandom(size), []) for size in sizes]
+    answers = await asyncio.gather(*(producer.append([message]) for message in messages), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), type(None), Rejected, type(None), type(None)]
+    assert [len(value) for value in await values(log, topic)] == [100, 200, 300, 400]
+
+
+async def test_a_message_at_our_limit_is_stored_and_one_above_it_refused_before_anything_is_sent(
+    log: KafkaLog, producer: KafkaProducer
+) -> None:
+    topic = await new_topic(log)
+    empty = record_bytes(Message(topic, b"k", b"", [("ce_id", b"1")]))
+    largest = Message(topic, b"k", os.urandom(RECORD_MAX_BYTES - empty), [("ce_id", b"1")])
+    await producer.append([largest])
+    with pytest.raises(Rejected):
+        await producer.append([*plain(topic, b"small"), largest._replace(value=largest.value + b"x")])
+    assert await values(log, topic) == [largest.value]
+
+
+async def test_appending_to_a_topic_that_is_not_there_is_refused(producer: KafkaProducer) -> None:
+    with pytest.raises(Rejected, match="no topic"):
+        await producer.append(plain("nobody-made-this", b"x"))
+
+
+async def test_a_producer_that_lost_its_sequence_is_replaced(log: KafkaLog, producer: KafkaProducer) -> None:
+    topic = await new_topic(log)
+    await producer.append(plain(topic, b"before"))
+    assert producer._client is not None
+    broken = producer._client
+    # As after a write that the client dropped when it had timed out: a hole that the broker refuses for ever.
+    broken.producer._txn_manager.increment_sequence_number((topic, 0), 5)
+    with contextlib.suppress(Transient):
+        await producer.append(plain(topic, b"unknown"))
+    await producer.append(plain(topic, b"after"))
+    assert producer._client is not broken
+    found = await values(log, topic)
+    assert found[0] == b"before"
+    assert found[-1] == b"after"
+
+
+async def test_both_clients_put_a_key_into_the_same_partition(log: KafkaLog, producer: KafkaProducer) -> None:
+    source, target = await new_topic(log, 6), await new_topic(log, 6)
+    keys = [os.urandom(1 + n % 40) for n in range(200)]
+    await producer.append([Message(source, key, key, []) for key in keys])
+    consumer = await log.transactional(f"g-{source}", [source], Seen())
+    records = await take(consumer, len(keys))
+    await consumer.transact(copied(records, target), after(records))
+    await consumer.close()
+    for topic in (source, target):
+        placed = {record.value: record.partition for record in await everything(log, topic)}
+        assert placed == {key: partition_of(key, 6) for key in keys}
+
+
+# Transactions
+
+
+async def test_an_output_that_the_broker_refuses_fails_the_transaction_and_moves_no_position(
+    kafka_bootstrap: str, log: KafkaLog, producer: KafkaProducer
+) -> None:
+    source, narrow, target = await new_topic(log), narrow_topic(kafka_bootstrap), await new_topic(log)
+    await producer.append(plain(source, b"1", b"2"))
+    seen = Seen()
+    consumer = await log.transactional(f"g-{source}", [source], seen)
+    records = await take(consumer, 2)
+    outputs = [*plain(target, b"aborted"), *plain(narrow, os.urandom(5000))]
+    with pytest.raises(Rejected):
+        await consumer.transact(outputs, after(records))
+    place = TopicPartition(source, 0)
+    assert await log.lag(f"g-{source}", [source]) == {place: 2}
+    # Back at the committed position, and the listener was told so.
+    again = await take(consumer, 2)
+    assert [r.offset for r in again] == [r.offset for r in records]
+    assert seen.assignments == [{place: 0}, {place: 0}]
+    # An abort must stay one, also when the next transaction of the same producer commits.
+    await consumer.transact(plain(target, b"committed"), after(again))
+    assert await values(log, target) == [b"committed"]
+    assert await values(log, narrow) == []
+    assert await consumer.lag() == {place: 0}
+    await consumer.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("where", ["before-commit", "before-transact"])
+async def test_a_zombie_writes_nothing(
+    kafka_bootstrap: str, log: KafkaLog, producer: KafkaProducer, where: str
+) -> None:
+    source, target = await new_topic(log), await new_topic(log)
+    group = f"g-{source}"
+    await producer.append(plain(source, *(b"%d" % n for n in range(10))))
+    zombie = await start_member(kafka_bootstrap, group, source, target, where)
+    assert zombie.stdout is not None
+    assert await asyncio.wait_for(zombie.stdout.readline(), PATIENCE_S) == b"stopping\n"
+    # The twin takes over once the group has given the stopped one up.
+    twin = await log.transactional(group, [source], Seen())
+    records = await take(twin, 10)
+    await twin.transact(copied(records, target), after(records))
+    zombie.send_signal(signal.SIGCONT)
+    outcome = await asyncio.wait_for(zombie.stdout.readline(), PATIENCE_S)
+    await zombie.wait()
+    print(outcome)
+    assert outcome.split()[0] in (b"Fenced", b"Transient")
+    if where == "before-transact":
+        assert outcome.startswith(b"Fenced")
+    await producer.append(plain(source, b"last"))
+    records = await take(twin, 1)
+    await twin.transact(copied(records, target), after(records))
+    await twin.close()
+    assert await values(log, target) == [*(b"%d" % n for n in range(10)), b"last"]
+
+
+@pytest.mark.timeout(120)
+async def test_what_a_killed_router_left_open_hides_others_no_longer_than_its_timeout(
+    kafka_bootstrap: str, log: KafkaLog, producer: KafkaProducer
+) -> None:
+    source, target = await new_topic(log), await new_topic(log)
+    await producer.append(plain(source, b"1"))
+    router = await start_member(kafka_bootstrap, f"g-{source}", source, target, "before-commit", timeout_ms=2000)
+    assert router.stdout is not None
+    assert await asyncio.wait_for(router.stdout.readline(), PATIENCE_S) == b"stopping\n"
+    router.kill()
+    await router.wait()
+    await producer.append(plain(target, b"behind"))
+    started = asyncio.get_running_loop().time()
+    while await values(log, target) != [b"behind"]:
+        assert asyncio.get_running_loop().time() - started < 2 + 5, "the broker looks every second"
+        await asyncio.sleep(0.1)
+
+
+async def start_member(
+    bootstrap: str, group: str, source: str, target: str, where: str, timeout_ms: int = 4000
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.contracts.kafka_member",
+        *(bootstrap, group, source, target, where, str(timeout_ms)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_positions_of_a_partition_that_is_not_ours_are_fenced(log: KafkaLog, producer: KafkaProducer) -> None:
+    source, target = await new_topic(log), await new_topic(log)
+    await producer.append(plain(source, b"1"))
+    consumer = await log.transactional(f"g-{source}", [source], Seen())
+    records = await take(consumer, 1)
+    with pytest.raises(Fenced):
+        await consumer.transact(copied(records, target), {TopicPartition(source, 7): 1})
+    assert await values(log, target) == []
+    assert len(await take(consumer, 1)) == 1
+    await consumer.close()
+
+
+async def test_a_poll_that_was_given_up_loses_nothing(log: KafkaLog, producer: KafkaProducer) -> None:
+    source = await new_topic(log)
+    consumer = await log.transactional(f"g-{source}", [source], Seen())
+    await until_assigned(consumer)
+    given_up = asyncio.create_task(consumer.poll(100, 20))
+    await asyncio.sleep(0)
+    await producer.append(plain(source, b"1"))
+    given_up.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        assert [r.value for r in await given_up] == [b"1"]
+        return
+    assert [r.value for r in await take(consumer, 1)] == [b"1"]
+    await consumer.close()
+
+
+async def until_assigned(consumer: KafkaConsumer | KafkaTransactionalConsumer) -> None:
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while not consumer.assignment:
+        assert asyncio.get_running_loop().time() < deadline, "no partition was assigned"
+        await consumer.poll(1, 0.1)
+
+
+async def test_the_newer_group_protocol_works_with_transactions(kafka_bootstrap: str, log: KafkaLog) -> None:
+    newer = await KafkaLog.open(kafka_bootstrap, {"KAFKA_GROUP_PROTOCOL": "consumer"})
+    source, target = await new_topic(log, 2), await new_topic(log)
+    writer = await log.producer()
+    await writer.append([Message(source, b"%d" % n, b"%d" % n, []) for n in range(50)])
+    one = await newer.transactional(f"g-{source}", [source], Seen())
+    records = await take(one, 50)
+    await one.transact(copied(records, target), after(records))
+    other = await newer.transactional(f"g-{source}", [source], Seen())
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while not (len(one.assignment) == len(other.assignment) == 1):
+        assert asyncio.get_running_loop().time() < deadline, "the two did not share"
+        await asyncio.gather(one.poll(1, 0.1), other.poll(1, 0.1))
+    await writer.append([Message(source, b"%d" % n, b"%d" % n, []) for n in range(50, 100)])
+    for member in (one, other):
+        while records := await member.poll(100, 2.0):
+            await member.transact(copied(records, target), after(records))
+    assert sorted(map(int, await values(log, target))) == list(range(100))
+    for part in (one, other, writer, newer):
+        await part.close()
+
+
+# The plain consumer
+
+
+async def test_no_record_comes_before_the_listener_has_answered_and_then_from_where_it_said(
+    log: KafkaLog, producer: KafkaProducer
+) -> None:
+    source = await new_topic(log)
+    await producer.append(plain(source, *(b"%d" % n for n in range(10))))
+    answer = asyncio.Event()
+
+    class Slow(Seen):
+        async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+            await answer.wait()
+            return await super().assigned(positions)
+
+    for open_consumer in (log.consumer, log.transactional):
+        answer.clear()
+        slow = Slow({TopicPartition(source, 0): 7})
+        consumer = await open_consumer(f"g-{uuid4()}", [source], slow)
+        polling = asyncio.create_task(take(consumer, 3))
+        done, _ = await asyncio.wait([polling], timeout=2.0)
+        assert not done
+        answer.set()
+        assert [r.value for r in await polling] == [b"7", b"8", b"9"]
+        await consumer.close()
+
+
+async def test_what_a_listener_raises_reaches_the_caller(log: KafkaLog) -> None:
+    source = await new_topic(log)
+
+    class Failing(Seen):
+        async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+            raise LookupError("no positions for these")
+
+    for open_consumer in (log.consumer, log.transactional):
+        consumer = await open_consumer(f"g-{uuid4()}", [source], Failing())
+        with pytest.raises(LookupError):
+            await until_assigned(consumer)
+        await consumer.close()
+
+
+@pytest.mark.parametrize("task", ["_coordinator._coordination_task", "_fetcher._fetch_task"])
+async def test_a_consumer_whose_background_task_ended_is_replaced(
+    log: KafkaLog, producer: KafkaProducer, task: str
+) -> None:
+    source = await new_topic(log)
+    await producer.append(plain(source, b"1"))
+    consumer = await log.consumer(f"g-{source}", [source], Seen())
+    records = await take(consumer, 1)
+    await consumer.commit(after(records))
+    broken = consumer._client
+    owner, name = task.split(".")
+    getattr(getattr(broken, owner), name).cancel()
+    await producer.append(plain(source, b"2"))
+    assert [r.value for r in await take(consumer, 1)] == [b"2"]
+    assert consumer._client is not broken
+    await consumer.close()
+
+
+async def test_bytes_that_nobody_can_read_are_delivered_as_they_are(log: KafkaLog, producer: KafkaProducer) -> None:
+    source = await new_topic(log)
+    poison = [b"\xff\xfe{", b"", b"\x00", b"NaN"]
+    await producer.append(plain(source, *poison))
+    for open_consumer in (log.consumer, log.transactional):
+        consumer = await open_consumer(f"g-{uuid4()}", [source], Seen())
+        assert [r.value for r in await take(consumer, 4)] == poison
+        await consumer.close()
+
+
+# Where a partition begins and ends
+
+
+async def test_control_records_at_the_end_keep_nobody_waiting(log: KafkaLog, producer: KafkaProducer) -> None:
+    source, target = await new_topic(log), await new_topic(log)
+    await producer.append(plain(source, b"1", b"2"))
+    router = await log.transactional(f"g-{source}", [source], Seen())
+    for _ in range(2):
+        records = await take(router, 1, most=1)
+        await router.transact(copied(records, target), after(records))
+    await router.close()
+    reader = await log.reader()
+    first, end = await reader.bounds(TopicPartition(target, 0))
+    found = [r async for records in reader.scan(TopicPartition(target, 0), first, end) for r in records]
+    assert [(r.offset, r.value) for r in found] == [(0, b"1"), (2, b"2")]
+    assert end == 4
+    # Behind the end, and between the last record and the end: nothing, and at once.
+    for start in (3, 4, 99):
+        assert [r async for r in reader.scan(TopicPartition(target, 0), start, 2**40)] == []
+    await reader.close()
+    for open_consumer in (log.consumer, log.transactional):
+        consumer = await open_consumer(f"g-{uuid4()}", [target], Seen())
+        await take(consumer, 2)
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while await consumer.lag() != {TopicPartition(target, 0): 0}:
+            assert asyncio.get_running_loop().time() < deadline, "control records count as lag for ever"
+            await consumer.poll(1, 0.1)
+        await consumer.close()
+
+
+async def test_a_time_that_has_not_come_is_the_end_and_one_long_gone_the_first_record_kept(
+    kafka_bootstrap: str, log: KafkaLog, producer: KafkaProducer
+) -> None:
+    topic = await new_topic(log)
+    place = TopicPartition(topic, 0)
+    for value in (b"1", b"2", b"3", b"4"):
+        await producer.append(plain(topic, value))
+    records = await everything(log, topic)
+    reader = await log.reader()
+    assert await reader.offset_at(place, records[-1].timestamp_ms + 3_600_000) == 4
+    assert await reader.offset_at(place, records[2].timestamp_ms) <= 2
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    for done in admin.delete_records([ConfluentPartition(topic, 0, 2)]).values():
+        done.result(10)
+    assert await reader.offset_at(place, 0) == 2
+    assert await reader.bounds(place) == (2, 4)
+    assert [r.value async for records in reader.scan(place, 0, 4) for r in records] == [b"3", b"4"]
+    await reader.close()
+
+
+async def test_topics_are_made_as_the_contract_says_and_a_race_is_no_error(kafka_bootstrap: str, log: KafkaLog) -> None:
+    name = f"t-{uuid4().hex[:10]}"
+    made = await asyncio.gather(*(log.ensure_topics([Topic(name, timedelta(days=7))]) for _ in range(4)))
+    assert sorted(map(len, made)) == [0, 0, 0, 1]
+    assert (await log.topics())[name] == 6
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    resource = ConfigResource("topic", name)
+    config = {k: v.value for k, v in admin.describe_configs([resource])[resource].result(10).items()}
+    assert config["max.message.bytes"] == str(4 * 1024 * 1024)
+    assert config["message.timestamp.type"] == "LogAppendTime"
+    assert config["retention.ms"] == str(7 * 24 * 3600 * 1000)
+    assert config["unclean.leader.election.enable"] == "false"
