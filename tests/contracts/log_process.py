@@ -76,7 +76,8 @@ class Telling(Listener):
 
 
 def stop_before_commit(kind: str) -> None:
-    """Make the client stop when all is sent and only the commit is missing."""
+    """Make the client stop once, when all is sent and only the commit is missing."""
+    stops = iter([stop_here])
     if kind == "kafka":
         import confluent_kafka
 
@@ -84,7 +85,7 @@ def stop_before_commit(kind: str) -> None:
 
         class Stopping(plain):  # type: ignore[misc]
             def commit_transaction(self, *arguments: Any) -> Any:
-                stop_here()
+                next(stops, bool)()
                 return super().commit_transaction(*arguments)
 
         confluent_kafka.Producer = Stopping  # type: ignore[misc]
@@ -101,7 +102,7 @@ def stop_before_commit(kind: str) -> None:
         async def inside(connection: Any) -> None:
             async with connection.transaction():
                 await connection.fetchval(statement, *arguments)
-                stop_here()
+                next(stops, bool)()
 
         return await self.run(inside)
 

@@ -15,10 +15,7 @@ def assign(
     members: Mapping[str, Collection[str]], holders: Mapping[Partition, str | None]
 ) -> dict[Partition, str | None]:
     """`members`: each one's topics. `holders`: every partition and who has it now. Nobody gets what nobody subscribes to."""
-    interested: dict[str, list[str]] = defaultdict(list)
-    for member in sorted(members):
-        for topic in members[member]:
-            interested[topic].append(member)
+    interested = {topic: [m for m in sorted(members) if topic in members[m]] for topic, _ in holders}
 
     plan: dict[Partition, str | None] = {}
     held: dict[tuple[str, str], list[Partition]] = defaultdict(list)
@@ -44,6 +41,8 @@ def assign(
     while moved:
         moved = False
         for topic, candidates in interested.items():
+            if not candidates:
+                continue
             most = max(candidates, key=lambda m: (len(held[topic, m]), total[m], m))
             least = min(candidates, key=lambda m: (len(held[topic, m]), total[m], m))
             uneven = len(held[topic, most]) - len(held[topic, least])

@@ -76,7 +76,11 @@ class Connections:
         """`use(connection)` on one of the pool."""
         try:
             async with self._pool.acquire() as connection:
-                return await use(connection)
+                try:
+                    return await use(connection)
+                except asyncpg.InternalClientError:
+                    connection.terminate()
+                    raise
         except Exception as error:
             raise translated(error) from error
 
@@ -105,7 +109,11 @@ def translated(error: Exception) -> Exception:
         return Fenced(str(error))
     if isinstance(error, Transient):
         return error
-    if is_transient(error) or (isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error)):
+    # The driver's own state is in disorder when the server has said good-bye to an idle connection, but the socket's end
+    # has not been noticed yet. The connection is gone; ours to say is only that the outcome is unknown.
+    lost = isinstance(error, asyncpg.InternalClientError)
+    closing = isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error)
+    if lost or closing or is_transient(error):
         return Transient(f"the log's database: {str(error) or type(error).__name__}")
     return error
 

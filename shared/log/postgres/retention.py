@@ -15,7 +15,7 @@ TRIM_LOCK = 0x5452494D  # "TRIM"
 _MOVE_FIRST = """
 UPDATE log.partition p SET first_offset = f.first
 FROM (SELECT p.topic_id, p.partition,
-             log.offset_at(p.topic_id, p.partition, floor(extract(epoch FROM $1 - t.retention) * 1000)::bigint) AS first
+             log.offset_at(p.topic_id, p.partition, floor(extract(epoch FROM $1::timestamptz - t.retention) * 1000)::bigint) AS first
       FROM log.topic t JOIN log.partition p ON p.topic_id = t.id WHERE t.retention IS NOT NULL) f
 WHERE p.topic_id = f.topic_id AND p.partition = f.partition AND f.first > p.first_offset
 """
