@@ -1,0 +1,131 @@
+"""Configuration: every mistake with its line and column; taken up whole or refused whole."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.config import FILES, STARTER, ConfigError, config_of, read_dir
+from shared.config.document import parse
+from shared.config.store import ConfigStore
+from shared.config.teams import minutes, read_teams, weekdays
+from shared.database import Database
+
+TEAMS = """\
+default_team: support
+teams:
+  - name: support
+    hours: {zone: Asia/Shanghai, days: {mon-fri: ["09:00-12:00", "13:00-18:00"]}, holidays: CN}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "says"),
+    [
+        ("a: [1, 2", 1, 9, "not YAML"),
+        ("a: 1\na: 2", 2, 1, "stands twice"),
+        ("a: ${NOT_SET}", 1, 4, "NOT_SET is not set"),
+        ("a: !!python/object:os.system x", 1, 4, None),
+        ("? [a]\n: 1", 1, 3, "a key must be a word"),
+    ],
+    ids=["broken", "duplicate key", "variable", "tag is only a word", "list as key"],
+)
+def test_a_mistake_has_its_line_and_column(text: str, line: int, column: int, says: str | None) -> None:
+    if says is None:
+        assert parse("f.yaml", text, {}).data == {"a": "x"}
+        return
+    with pytest.raises(ConfigError) as caught:
+        parse("f.yaml", text, {})
+    issue = caught.value.issues[0]
+    assert (issue.file, issue.line, issue.column) == ("f.yaml", line, column)
+    assert says in issue.message
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("no", "no"),
+        ("on", "on"),
+        ("09:00", "09:00"),
+        ("true", True),
+        ("1", 1),
+        ("1.5", 1.5),
+        ("~", None),
+        ("2026-01-01", "2026-01-01"),
+    ],
+)
+def test_words_stay_words_as_yaml_1_2_has_them(written: str, read: object) -> None:
+    assert parse("f.yaml", f"a: {written}", {}).data["a"] == read
+
+
+def test_the_environment_is_filled_in_only_where_it_is_asked_for() -> None:
+    assert parse("f.yaml", 'a: "x-${NAME}-$${NAME}"', {"NAME": "v"}).data == {"a": "x-v-${NAME}"}
+    assert parse("f.yaml", 'a: "${NAME}"', None).data == {"a": "${NAME}"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "says"),
+    [
+        ("default_team: support", "default_team: nobody", 1, "not among the teams"),
+        ("zone: Asia/Shanghai", "zone: Asia/Peking2", 4, "not a time zone"),
+        ("mon-fri", "mon-freitag", 4, "not a day"),
+        ('"09:00-12:00", "13:00-18:00"', '"09:00-14:00", "13:00-18:00"', 4, "must not overlap"),
+        ('"09:00-12:00", "13:00-18:00"', "", 4, "never works"),
+        ("name: support", "name: Support.Team", 3, "pattern"),
+        ("holidays: CN", "holiday: CN", 4, "is not known here"),
+    ],
+)
+def test_teams_are_refused_where_they_are_wrong(before: str, after: str, line: int, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_teams(parse("teams.yaml", TEAMS.replace(before, after), None))
+    assert caught.value.issues[0].line == line
+    assert says in caught.value.issues[0].message
+
+
+def test_days_and_periods() -> None:
+    assert weekdays("sat-mon") == [5, 6, 0]
+    assert minutes("00:00-24:00") == (0, 1440)
+    for wrong in ("9:00-12:00", "09:00", "09:00-25:00"):
+        with pytest.raises(ValueError, match="period"):
+            minutes(wrong)
+
+
+def test_the_starter_loads_with_no_variable_set() -> None:
+    config = config_of(read_dir(STARTER))
+    for name in FILES:
+        config.expanded(name, {})
+    assert read_teams(config.documents["teams.yaml"]).names == ["product", "support", "sales"]
+
+
+def test_the_version_is_a_hash_of_all_content() -> None:
+    files = read_dir(STARTER)
+    assert config_of(files).version == config_of(dict(files)).version
+    for name in FILES:
+        assert config_of({**files, name: files[name] + "\n# a word\n"}).version != config_of(files).version
+
+
+def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
+    for name in FILES[1:]:
+        (tmp_path / name).write_text((STARTER / name).read_text())
+    with pytest.raises(ConfigError, match=FILES[0]):
+        read_dir(tmp_path)
+    (tmp_path / FILES[0]).write_bytes("名".encode("gb18030"))
+    with pytest.raises(ConfigError, match="UTF-8"):
+        read_dir(tmp_path)
+
+
+async def test_the_version_in_force_is_one_for_all_and_every_version_is_kept(database_url: str) -> None:
+    first, second = Database(database_url), Database(database_url)
+    try:
+        one, other = ConfigStore(first), ConfigStore(second)
+        assert await one.version_in_force() is None
+        old = config_of(read_dir(STARTER))
+        new = config_of({**old.files, "sla.yaml": old.files["sla.yaml"] + "\n# later\n"})
+        await one.put_in_force(old)
+        await one.put_in_force(new)
+        assert await other.version_in_force() == new.version
+        assert (await other.load(old.version)).files == old.files
+        await other.put_in_force(old)
+        assert await one.version_in_force() == old.version
+    finally:
+        await first.close()
+        await second.close()
