@@ -26,7 +26,7 @@ import asyncpg
 from services.closer import metrics
 from services.closer.case import Case, CustomerSaid, IllegalTransition, Join, Open, Outcome, decide, open_case
 from services.closer.policy import Policies, Subject
-from services.closer.records import DecisionRead, Feedback, Poison, case_id_of, read, workspace_of
+from services.closer.records import MERGES_FOLLOWED, DecisionRead, Feedback, Poison, case_id_of, read, workspace_of
 from services.closer.store import (
     Cases,
     Driver,
@@ -58,7 +58,6 @@ COMMIT_EVERY_S = 5.0
 """How often the log is told too where we are: for its own tools to show, never to resume from."""
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
-MERGES_FOLLOWED = 10
 CONFLICTS_TRIED = 2
 DEFECTS_IN_A_ROW = 20
 """So many records in a row that we cannot handle are no bad records: we are broken, and stop."""

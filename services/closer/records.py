@@ -21,6 +21,8 @@ from shared.log import Record
 from shared.topics import DEFAULT_WORKSPACE
 
 LOOP_SOURCE = "loop"
+MERGES_FOLLOWED = 10
+"""From a case to the one that it was merged into, and on."""
 
 _Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", max_length=36)]
 _Time = Annotated[datetime, Meta(tz=True)]

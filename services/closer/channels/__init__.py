@@ -52,6 +52,11 @@ class Channel(Protocol):
 
 
 class OpenChannel(Protocol):
-    """What a file of this package defines, by the name `open_channel`."""
-
     def __call__(self, settings: Settings, closer: CloserSettings) -> Channel: ...
+
+
+class Plugin(Protocol):
+    """What a file of this package defines."""
+
+    def open_channel(self, settings: Settings, closer: CloserSettings) -> Channel:
+        """Raises `Misuse` when its settings are wrong."""

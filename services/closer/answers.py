@@ -1,0 +1,190 @@
+"""What a customer says behind the link: shown to them what we did, taken from them whether it was solved.
+
+An answer is feedback like any other, so it goes the way of all feedback: it is recorded here, and in the same
+transaction put into the outbox of `feedback.received`. Its effect on the case comes when it returns through the
+router, from the log, like everything else; the record here is what makes it the customer's word and not a claim of
+whoever may post feedback. Its id follows from the case, which answer of ours it judges, and what it says: sending the
+form twice says it once.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from services.closer.case import FINISHED, Answer, Case
+from services.closer.links import LoopLink, read_token
+from services.closer.records import LOOP_SOURCE, MERGES_FOLLOWED
+from services.closer.store import Driver, Held, Unit
+from shared.database.outbox import append_raw
+from shared.events.envelope import FEEDBACK_RECEIVED, Envelope, rfc3339
+from shared.events.identity import Pseudonyms, body_hash, delivery_id
+from shared.links import Links
+from shared.log import Message
+from shared.telemetry import get_logger
+from shared.topics import RECEIVED, named
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_log = get_logger("closer")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the page may show to who holds the link."""
+
+    language: str
+    words: str | None
+    answer: Answer | None
+    """None while there is none: the page says that we are on it."""
+    declined: bool
+
+
+class Answers:
+    def __init__(self, unit: Unit, links: Links, pseudonyms: Pseudonyms) -> None:
+        self._unit = unit
+        self._links = links
+        self._pseudonyms = pseudonyms
+
+    async def show(self, token: str) -> Shown | None:
+        """Changes nothing. None: no such link."""
+        link = read_token(self._links, token)
+        if link is None:
+            return None
+        async with self._unit.work() as (driver, _):
+            held = await self._case(driver, link)
+            if held is None:
+                return None
+            words = await driver.fetchval(
+                "SELECT value->>'text' FROM closer.feedback WHERE workspace = $1 AND id = $2",
+                link.workspace,
+                held.first_feedback_id,
+            )
+        case = held.case
+        return Shown(case.language, words, case.answer if case.state in FINISHED else None, await self._declined(case))
+
+    async def say(self, token: str, *, solved: bool, words: str) -> bool:
+        """Recorded and on its way when this returns. False: no such link."""
+        link = read_token(self._links, token)
+        if link is None:
+            return False
+        async with self._unit.work() as (driver, effects):
+            held = await self._case(driver, link)
+            if held is None:
+                return False
+            case = held.case
+            # Which answer of ours this judges: while a case is open again, still the one before.
+            judged = case.generation if case.state in FINISHED else case.generation - 1
+            external_id = f"{case.id}/{judged}/{'yes' if solved else 'no'}/{sha256(words.encode()).hexdigest()[:16]}"
+            feedback_id = delivery_id("ext", case.workspace, LOOP_SOURCE, external_id)
+            done = await driver.execute(
+                "INSERT INTO closer.answer (workspace, feedback_id, case_id, generation, solved, at)"
+                " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+                case.workspace,
+                feedback_id,
+                case.id,
+                judged,
+                solved,
+                effects.now,
+            )
+            if done == "INSERT 0 1":
+                message = self._message(held, feedback_id, external_id, solved, words, rfc3339(effects.now))
+                await append_raw(driver, [message])
+        _log.info(
+            "loop.answered",
+            case_id=case.id,
+            feedback_id=feedback_id,
+            solved=solved,
+            again=done != "INSERT 0 1",
+            traceparent=held.traceparent,
+        )
+        return True
+
+    async def unsubscribe(self, token: str) -> bool:
+        """From now on this customer gets no mail about feedback. False: no such link."""
+        link = read_token(self._links, token)
+        if link is None:
+            return False
+        async with self._unit.work() as (driver, effects):
+            held = await self._case(driver, link)
+            if held is None:
+                return False
+            if held.case.customer is not None:
+                await driver.execute(
+                    "INSERT INTO closer.unsubscribed (workspace, customer, case_id, at) VALUES ($1, $2, $3, $4)"
+                    " ON CONFLICT DO NOTHING",
+                    held.case.workspace,
+                    held.case.customer,
+                    held.case.id,
+                    effects.now,
+                )
+        _log.info("loop.unsubscribed", case_id=held.case.id, traceparent=held.traceparent)
+        return True
+
+    async def _case(self, driver: Driver, link: LoopLink) -> Held | None:
+        """The case of the link, or the one that it was merged into."""
+        case_id, held = link.case_id, None
+        for _ in range(MERGES_FOLLOWED):
+            held = (await self._unit.cases.by_id(driver, [case_id])).get(case_id)
+            if held is None or held.case.workspace != link.workspace:
+                return None
+            if held.case.merged_into is None:
+                break
+            case_id = held.case.merged_into
+        return held
+
+    async def _declined(self, case: Case) -> bool:
+        """Whether the answer was a no: a told case does not say it in its state."""
+        if case.state in ("resolved", "declined"):
+            return case.state == "declined"
+        async with self._unit.work() as (driver, _):
+            what = await driver.fetchval(
+                "SELECT what FROM closer.timeline WHERE case_id = $1 AND what IN ('resolved', 'declined')"
+                " ORDER BY sequence DESC LIMIT 1",
+                case.id,
+            )
+        return bool(what == "declined")
+
+    def _message(
+        self, held: Held, feedback_id: str, external_id: str, solved: bool, words: str, received_at: str
+    ) -> Message:
+        """As ingest would have written it: nothing null or empty, members in order, the id before them."""
+        case = held.case
+        customer = _customer(held)
+        content: dict[str, Any] = {
+            "source": LOOP_SOURCE,
+            "external_id": external_id,
+            "channel": "web",
+            "solicited": True,
+            "scores": [{"metric": "solved", "value": int(solved)}],
+            "attributes": {"loop": {"case_id": case.id, "team": case.team, "solved": solved}},
+        }
+        if words:
+            content["text"] = words
+        if case.language != "und":
+            content["language"] = case.language
+        if customer:
+            content["customer"] = customer
+        canonical = _encode(content)
+        envelope = Envelope(
+            id=feedback_id,
+            type=FEEDBACK_RECEIVED,
+            source=LOOP_SOURCE,
+            time=received_at,
+            workspace=case.workspace,
+            bodyhash=body_hash(canonical),
+            traceparent=held.traceparent,
+        )
+        head = _encode({"id": feedback_id, "received_at": received_at, "workspace": case.workspace})
+        key = self._pseudonyms.key(case.workspace, case.customer or feedback_id)
+        return Message(named(case.workspace, RECEIVED), key, head[:-1] + b"," + canonical[1:], list(envelope.headers()))
+
+
+def _customer(held: Held) -> dict[str, str]:
+    """Named so that they are the same customer as the case's: by id, or by address where that is all we have."""
+    case, personal = held.case, held.personal
+    found: dict[str, str] = {}
+    if case.customer is not None and (personal.email or "").strip().lower() != case.customer:
+        found["id"] = case.customer
+    more = {"email": personal.email, "name": personal.name, "tier": case.tier}
+    return found | {name: value for name, value in more.items() if value}

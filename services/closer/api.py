@@ -1,0 +1,471 @@
+"""What people and tools do to cases: lists, one case with its timeline, and the verbs.
+
+A verb locks the case, decides, and writes the case, its timeline, the outbox and what the customer is owed in one
+transaction. `If-Match` refuses it when somebody was there first; a verb that the case's state does not allow is 409 and
+names those that it does. Another workspace's case is answered like one that does not exist.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy import text
+
+from services.closer import case as cases
+from services.closer.case import Case, Command, IllegalTransition, InvalidCommand, decide, legal_verbs
+from services.closer.policy import Policies, Subject
+from services.closer.records import is_uuid
+from services.closer.store import Driver, Effects, Held, Unit, who_unsubscribed
+from shared.auth import Principal, needs
+from shared.events.case import UNFINISHED, State
+from shared.events.envelope import rfc3339
+from shared.events.feedback import TEXT_MAX_CHARS, Priority
+from shared.links import Links
+from shared.telemetry import get_logger
+from shared.web.problems import Problem, malformed, not_found
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+MAX_Q_CHARS = 200
+CURSOR = "cases-cursor"
+STATES: frozenset[str] = frozenset(State.__args__)  # type: ignore[attr-defined]
+
+_log = get_logger("closer")
+
+_COLUMNS = (
+    "id, customer, team, theme, state, assignee, priority, tier, language, policy, opened_at, updated_at,"
+    " acknowledged_at, resolved_at, told_at, confirmed_at, assumed_at, reopened_count, answer, untold, merged_into,"
+    " linked_to, history, breached, due_at, first_feedback_id, version"
+)
+
+# ── bodies ──
+
+
+def _something(value: str) -> str:
+    if not any(character.isprintable() and not character.isspace() for character in value):
+        raise ValueError("must hold something to read")
+    return value
+
+
+_Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+$", max_length=320)]
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX_CHARS), AfterValidator(_something)]
+_Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
+_Reason = Annotated[str, StringConstraints(max_length=1000)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Nothing(_Body):
+    """No members."""
+
+
+class Assign(_Body):
+    to: _Email
+
+
+class Reassign(_Body):
+    team: Annotated[str, StringConstraints(max_length=63)] | None = None
+    to: _Email | None = None
+
+
+class Note(_Body):
+    text: _Text
+
+
+class Because(_Body):
+    reason: _Reason = ""
+
+
+class AnswerBody(_Body):
+    answer: _Text = Field(description="What we did, or why not: the text that the customer gets.")
+    language: _Language | None = None
+
+
+class Merge(_Body):
+    into: str = Field(description="The id of the case that goes on.")
+
+
+# ── routes ──
+
+
+class Desk:
+    """Does the verbs."""
+
+    def __init__(self, unit: Unit, policies: Callable[[], Policies], teams: Callable[[], frozenset[str]]) -> None:
+        self._unit = unit
+        self._policies = policies
+        self._teams = teams
+
+    async def do(self, principal: Principal, case_id: str, if_match: str | None, body: Any, verb: str) -> Held:
+        if not is_uuid(case_id):
+            raise not_found("no case has this id")
+        async with self._unit.work() as (driver, effects):
+            held, other = await self._locked(driver, principal, case_id, body, verb)
+            _matches(if_match, held.case)
+            actor = await _name_of(driver, principal)
+            if held.case.customer is not None:
+                effects.unsubscribed = await who_unsubscribed(driver, [(held.case.workspace, held.case.customer)])
+            try:
+                self._act(effects, held, other, self._command(held.case, other, body, verb, effects.now), actor)
+            except IllegalTransition as error:
+                raise _illegal(error) from None
+            except InvalidCommand as error:
+                raise Problem(422, "invalid-request", "The request is not valid.", str(error)) from None
+        _log.info(
+            f"case.{verb}",
+            case_id=case_id,
+            feedback_id=held.first_feedback_id,
+            state=held.case.state,
+            team=held.case.team,
+            actor=actor,
+            traceparent=held.traceparent,
+        )
+        return held
+
+    def _act(self, effects: Effects, held: Held, other: Held | None, command: Command, actor: str) -> None:
+        effects.record(held, decide(held.case, command, effects.now, actor))
+        if held.case.state == "merged" and other is not None:
+            # The case that goes on says so too, and owes the customer the answer.
+            join = cases.Join(held.first_feedback_id, held.case.priority)
+            effects.record(other, decide(other.case, join, effects.now, actor))
+
+    async def _locked(
+        self, driver: Driver, principal: Principal, case_id: str, body: Any, verb: str
+    ) -> tuple[Held, Held | None]:
+        """The case, and the other one that the verb concerns, locked in the order of their ids."""
+        into = body.into if verb == "merge" else None
+        if into is not None and not is_uuid(into):
+            raise _no_such_other()
+        if verb == "reopen":
+            into = await driver.fetchval(
+                "SELECT u.id::text FROM closer.case c JOIN closer.case u ON u.case_key = c.case_key"
+                " AND u.workspace = c.workspace AND u.unfinished AND u.id <> c.id WHERE c.id = $1",
+                case_id,
+            )
+        found = await self._unit.cases.by_id(driver, [one for one in (case_id, into) if one is not None])
+        held = found.get(case_id)
+        if held is None or held.case.workspace != principal.workspace:
+            raise not_found("no case has this id")
+        other = found.get(into) if into is not None and into != case_id else None
+        if verb == "merge" and into != case_id and (other is None or other.case.workspace != principal.workspace):
+            raise _no_such_other()
+        if verb == "reopen" and other is not None and not other.case.unfinished:
+            other = None  # finished while we waited for its lock
+        return held, other
+
+    def _command(self, case: Case, other: Held | None, body: Any, verb: str, now: datetime) -> Command:
+        match verb:
+            case "acknowledge":
+                return cases.Acknowledge()
+            case "assign":
+                return cases.Assign(body.to)
+            case "reassign":
+                if body.team is not None and body.team not in self._teams():
+                    raise InvalidCommand(f"team: there is no such team ({', '.join(sorted(self._teams()))})")
+                return cases.Reassign(body.team, body.to)
+            case "note":
+                return cases.Note(body.text)
+            case "wait":
+                return cases.Wait(body.reason)
+            case "resume":
+                return cases.Resume(body.reason)
+            case "resolve":
+                return cases.Resolve(body.answer, body.language)
+            case "decline":
+                return cases.Decline(body.answer, body.language)
+            case "merge":
+                return cases.Merge(body.into)
+            case _:
+                snapshot = None
+                if not case.history:
+                    subject = Subject(case.team, case.priority, case.tier, "", case.theme)
+                    snapshot = self._policies().snapshot(subject, now)
+                return cases.Reopen(body.reason, other.case.id if other is not None else None, snapshot)
+
+
+_VERBS: tuple[tuple[str, type[_Body], str], ...] = (
+    ("acknowledge", Nothing, "Somebody has seen it: stops the acknowledge clock, sends nothing."),
+    ("assign", Assign, "Somebody does it."),
+    ("reassign", Reassign, "Another team, or another person."),
+    ("note", Note, "A word among colleagues."),
+    ("wait", Because, "The customer is asked: the team's clock stands still."),
+    ("resume", Because, "The work goes on."),
+    ("resolve", AnswerBody, "Done: the customer is told what we did."),
+    ("decline", AnswerBody, "Not done: the customer is told why not."),
+    ("reopen", Because, "Not solved after all."),
+    ("merge", Merge, "Goes on in another case."),
+)
+
+
+def routes_for(
+    unit: Unit, links: Links, policies: Callable[[], Policies], teams: Callable[[], frozenset[str]]
+) -> APIRouter:
+    routes = APIRouter(tags=["cases"])
+    desk = Desk(unit, policies, teams)
+    reading = Annotated[Principal, Depends(needs("cases:read"))]
+    writing = Annotated[Principal, Depends(needs("cases:write"))]
+    case_path = Annotated[str, Path(description="The case's id.")]
+
+    @routes.get("/v1/cases")
+    async def list_cases(
+        principal: reading,
+        team: str | None = None,
+        state: Annotated[str | None, Query(description="One state, or several with commas.")] = None,
+        assignee: str | None = None,
+        customer: Annotated[str | None, Query(description="The customer's id as sent.")] = None,
+        breached: Annotated[str | None, Query(description="`true` or `false`.")] = None,
+        q: Annotated[str | None, Query(description="A part of what was said or answered, in any script.")] = None,
+        cursor: str | None = None,
+        limit: Annotated[str | None, Query(description=f"1 to {MAX_LIMIT}; {DEFAULT_LIMIT}.")] = None,
+    ) -> dict[str, Any]:
+        """Cases, the newest first."""
+        wanted = Wanted.read(team, state, assignee, customer, breached, q)
+        page = await _page(unit, links, principal.workspace, wanted, cursor, _limit(limit))
+        return page
+
+    @routes.get("/v1/cases/{case_id}")
+    async def one_case(case_id: case_path, principal: reading, response: Response) -> dict[str, Any]:
+        """One case with its timeline, its clocks, what was said, and who was told. `ETag`: its version."""
+        found = await _whole(unit, principal.workspace, case_id)
+        response.headers["ETag"] = f'"{found["version"]}"'
+        return found
+
+    @routes.get("/v1/sla/explain")
+    async def explain(
+        principal: reading,
+        team: str,
+        at: str,
+        priority: Priority = "normal",
+        tier: str | None = None,
+    ) -> dict[str, Any]:
+        """What would be due when, by the configuration in force."""
+        if team not in teams():
+            raise _invalid("team", "is not a team")
+        try:
+            when = datetime.fromisoformat(at)
+        except ValueError:
+            raise _invalid("at", "must be a time such as 2026-10-01T09:00:00+08:00") from None
+        if when.tzinfo is None:
+            raise _invalid("at", "needs a zone: 2026-10-01T09:00:00+08:00")
+        return policies().explain(Subject(team, priority, tier), when)
+
+    def add(verb: str, body_type: type[_Body], means: str) -> None:
+        needs_body = any(member.is_required() for member in body_type.model_fields.values())
+        body_of = body_type if needs_body else body_type | None
+
+        async def do(
+            case_id: case_path,
+            principal: writing,
+            response: Response,
+            body: body_of = None,  # type: ignore[valid-type]
+            if_match: Annotated[str | None, Header(description="The case's `ETag`.")] = None,
+        ) -> dict[str, Any]:
+            given = body if body is not None else body_type()
+            await desk.do(principal, case_id, if_match, given, verb)
+            found = await _whole(unit, principal.workspace, case_id)
+            response.headers["ETag"] = f'"{found["version"]}"'
+            return found
+
+        if needs_body:
+            do.__defaults__ = (None,)
+            do.__annotations__["body"] = body_type
+        routes.add_api_route(
+            f"/v1/cases/{{case_id}}/{verb}",
+            do,
+            methods=["POST"],
+            name=f"{verb}_case",
+            summary=means,
+            description=means,
+        )
+
+    for verb, body_type, means in _VERBS:
+        add(verb, body_type, means)
+    return routes
+
+
+# ── reading ──
+
+
+class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The filters of a list; a cursor is good for these only."""
+
+    team: str | None = None
+    states: tuple[str, ...] = ()
+    assignee: str | None = None
+    customer: str | None = None
+    breached: bool | None = None
+    q: str | None = None
+
+    @classmethod
+    def read(
+        cls,
+        team: str | None,
+        state: str | None,
+        assignee: str | None,
+        customer: str | None,
+        breached: str | None,
+        q: str | None,
+    ) -> "Wanted":
+        """Raises 400."""
+        states = tuple(sorted(set(state.split(",")))) if state else ()
+        if any(one not in STATES for one in states):
+            raise malformed(f"state: the states are {', '.join(sorted(STATES))}")
+        if breached not in (None, "true", "false"):
+            raise malformed("breached: true or false")
+        if q is not None and len(q) > MAX_Q_CHARS:
+            raise malformed(f"q: at most {MAX_Q_CHARS} characters")
+        return cls(team, states, assignee, customer, None if breached is None else breached == "true", q or None)
+
+    @property
+    def digest(self) -> str:
+        return sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+def _limit(limit: str | None) -> int:
+    if limit is None:
+        return DEFAULT_LIMIT
+    if not re.fullmatch(r"[0-9]{1,6}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        raise malformed(f"limit: a number from 1 to {MAX_LIMIT}")
+    return int(limit)
+
+
+# Without an index: `q` reads what was said in the workspace, from the newest on, which is fine for tens of thousands.
+_Q = """
+(id IN (SELECT f.case_id FROM closer.feedback f WHERE f.workspace = :workspace AND f.case_id IS NOT NULL
+        AND (f.value->>'text' ILIKE :q OR f.value->>'title' ILIKE :q))
+ OR id IN (SELECT t.case_id FROM closer.timeline t WHERE t.workspace = :workspace
+           AND (t.personal->>'text' ILIKE :q OR t.personal->>'answer' ILIKE :q)))
+"""
+
+
+async def _page(
+    unit: Unit, links: Links, workspace: str, wanted: Wanted, cursor: str | None, limit: int
+) -> dict[str, Any]:
+    where, values = ["workspace = :workspace"], dict[str, Any](workspace=workspace, limit=limit + 1)
+    for column, value in (("team", wanted.team), ("assignee", wanted.assignee), ("customer", wanted.customer)):
+        if value is not None:
+            where.append(f"{column} = :{column}")
+            values[column] = value
+    if wanted.states:
+        where.append("state = ANY(:states)")
+        values["states"] = list(wanted.states)
+        if set(wanted.states) <= UNFINISHED:
+            where.append("unfinished")
+    if wanted.breached is not None:
+        where.append("breached" if wanted.breached else "NOT breached")
+    if wanted.q is not None:
+        where.append(_Q)
+        values["q"] = "%" + re.sub(r"([\\%_])", r"\\\1", wanted.q) + "%"
+    if cursor is not None:
+        where.append("id < CAST(:after AS uuid)")
+        values["after"] = _after(links, cursor, wanted)
+    statement = f"SELECT {_COLUMNS} FROM published.cases WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"  # noqa: S608
+    async with unit.database.transaction() as connection:
+        rows = (await connection.execute(text(statement), values)).mappings().all()
+    items = [_plain(row) for row in rows[:limit]]
+    more = len(rows) > limit
+    next_cursor = links.sign(CURSOR, f"{wanted.digest}/{items[-1]['id']}") if more else None
+    return {"items": items, "next_cursor": next_cursor}
+
+
+def _after(links: Links, cursor: str, wanted: Wanted) -> str:
+    payload = links.read(CURSOR, cursor, None)
+    digest, _, after = (payload or "").partition("/")
+    if digest != wanted.digest or not is_uuid(after):
+        raise malformed("cursor: take it from `next_cursor` of the page before, with the same filters")
+    return after
+
+
+async def _whole(unit: Unit, workspace: str, case_id: str) -> dict[str, Any]:
+    """Raises 404."""
+    if not is_uuid(case_id):
+        raise not_found("no case has this id")
+    values: dict[str, Any] = {"workspace": workspace, "id": case_id}
+    async with unit.database.transaction() as connection:
+
+        async def rows(statement: str) -> list[dict[str, Any]]:
+            return [_plain(row) for row in (await connection.execute(text(statement), values)).mappings()]
+
+        found = await rows(f"SELECT {_COLUMNS} FROM published.cases WHERE id = :id AND workspace = :workspace")  # noqa: S608
+        if not found:
+            raise not_found("no case has this id")
+        case = found[0]
+        case["clocks"] = await rows(
+            "SELECT target, generation, business_due, wall_due, met_at, business_met, wall_met, business_breached_at,"
+            " wall_breached_at, warned_at, open FROM published.clocks WHERE case_id = :id AND workspace = :workspace"
+            " ORDER BY generation, target"
+        )
+        case["timeline"] = await rows(
+            "SELECT sequence, at, what, state, actor, reason, data, words FROM published.timeline"
+            " WHERE case_id = :id AND workspace = :workspace ORDER BY sequence"
+        )
+        case["notifications"] = await rows(
+            "SELECT id, kind, channel, language, status, reason, created_at, sent_at, attempts"
+            " FROM published.notifications WHERE case_id = :id AND workspace = :workspace ORDER BY created_at, kind"
+        )
+        said = [one["data"]["feedback_id"] for one in case["timeline"] if "feedback_id" in one["data"]]
+        values["said"] = said
+        case["feedback"] = await rows(
+            "SELECT id, received_at, source, title, text, language, scores, kind, priority, tags"
+            " FROM published.feedback WHERE workspace = :workspace AND id = ANY(CAST(:said AS uuid[])) ORDER BY received_at"
+        )
+    case["verbs"] = list(legal_verbs(case["state"]))
+    return case
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """As JSON: times as we write them, ids as text."""
+    return {
+        name: rfc3339(value) if isinstance(value, datetime) else str(value) if type(value).__name__ == "UUID" else value
+        for name, value in row.items()
+    }
+
+
+# ── refusing ──
+
+
+def _matches(if_match: str | None, case: Case) -> None:
+    """Raises 412."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    tags = {tag.strip().removeprefix("W/") for tag in if_match.split(",")}
+    if f'"{case.version}"' not in tags:
+        raise Problem(
+            412,
+            "precondition-failed",
+            "It was changed meanwhile.",
+            "Read the case again, and decide on what it is now.",
+            headers={"ETag": f'"{case.version}"'},
+        )
+
+
+def _illegal(error: IllegalTransition) -> Problem:
+    return Problem(
+        409,
+        "illegal-transition",
+        "The case's state does not allow that.",
+        str(error),
+        state=error.state,
+        legal=list(error.legal_verbs),
+    )
+
+
+def _no_such_other() -> Problem:
+    return _invalid("into", "is not a case of yours")
+
+
+def _invalid(field: str, message: str) -> Problem:
+    return Problem(422, "invalid-request", "The request is not valid.", errors=[{"field": field, "message": message}])
+
+
+async def _name_of(driver: Driver, principal: Principal) -> str:
+    """Who did it, as people know them: the key's name."""
+    name = await driver.fetchval("SELECT name FROM shared.api_key WHERE id = $1", principal.key_id)
+    return str(name) if name else principal.key_id

@@ -1,0 +1,354 @@
+"""Tells customers: claim, send outside any transaction, record; retry, or give up and say so on the case.
+
+Who sends what is settled by the row: a claim is a lease with a token, and only the holder of the token may record an
+outcome. The attempt is written before the send, so a crash leaves a trace: an attempt without an end is a message
+whose outcome nobody can know. Such a message is not sent again (at most once) but listed as `unknown`, unless the
+channel leaves one message however often it is sent, or the operator chose `CLOSER_ON_UNKNOWN=resend`.
+
+A kill can leave at most `CLOSER_DELIVERIES` messages unknown, for no more are claimed than are being sent.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import uuid4
+
+import msgspec
+
+from services.closer import metrics
+from services.closer.case import ANSWERED, NotificationKind, Told, Untold, decide
+from services.closer.case import Telling as SayTelling
+from services.closer.channels import Channel, Outgoing, Unknown
+from services.closer.links import loop_token
+from services.closer.notify import MailLanguage, Notification, dedup_key
+from services.closer.render import MailContext, mail
+from services.closer.settings import CloserSettings
+from services.closer.store import Driver, Effects, Held, Unit, who_unsubscribed
+from shared.errors import FlywheelError, Rejected, Transient
+from shared.links import Links
+from shared.retry import EMAIL, RetryPolicy
+from shared.telemetry import get_logger
+
+SEND_DEADLINE_S = 110.0
+LEASE_S = 120.0
+IDLE_S = 0.5
+BACKOFF_S = 1.0
+
+_log = get_logger("closer")
+
+_CLAIM = """
+SELECT n.case_id, n.kind, n.generation, n.workspace, n.feedback_id, n.channel, n.language, n.status, n.attempts,
+       n.personal, n.traceparent, f.value->>'text' AS words
+FROM closer.notification n LEFT JOIN closer.feedback f ON f.workspace = n.workspace AND f.id = n.feedback_id
+WHERE n.due_at <= $1 ORDER BY n.due_at LIMIT $2 FOR UPDATE OF n SKIP LOCKED
+"""
+_TAKE = """
+UPDATE closer.notification SET status = 'sending', token = $4, attempts = attempts + 1, due_at = $5, channel = $6
+WHERE case_id = $1 AND kind = $2 AND generation = $3
+"""
+_ATTEMPT = """
+INSERT INTO closer.attempt (case_id, kind, generation, number, token, started_at) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+_END = """
+UPDATE closer.notification SET status = $4, reason = $5, due_at = NULL, token = NULL
+WHERE case_id = $1 AND kind = $2 AND generation = $3
+"""
+_RECORD = """
+UPDATE closer.notification SET status = $5, reason = $6, due_at = $7, sent_at = $8, provider_id = $9, token = NULL
+WHERE case_id = $1 AND kind = $2 AND generation = $3 AND token = $4
+"""
+_ATTEMPT_ENDED = """
+UPDATE closer.attempt SET ended_at = $5, outcome = $6, detail = $7
+WHERE case_id = $1 AND kind = $2 AND generation = $3 AND token = $4
+"""
+_ATTEMPT_LOST = """
+UPDATE closer.attempt SET ended_at = $4, outcome = 'unknown', detail = $5
+WHERE case_id = $1 AND kind = $2 AND generation = $3 AND ended_at IS NULL
+"""
+
+Outcome = Literal["sent", "retry", "failed", "unknown"]
+
+# Why the customer was not told, by what the last try came to.
+_REASONS: Mapping[Outcome, str] = {"failed": "rejected", "retry": "gave-up", "unknown": "gave-up"}
+
+
+class _To(msgspec.Struct):
+    to: str
+    name: str | None = None
+
+
+_to = msgspec.json.Decoder(_To)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A message that is ours to send, until its lease runs out."""
+
+    notification: Notification
+    outgoing: Outgoing
+    attempt: int
+    token: str
+
+    @property
+    def key(self) -> tuple[str, NotificationKind, int]:
+        return self.notification.case_id, self.notification.kind, self.notification.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    outcome: Outcome
+    detail: str = ""
+    provider_id: str | None = None
+    retry_after_s: float | None = None
+
+
+class Deliverer:
+    """Several processes may run one each."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        channels: Mapping[str, Channel],
+        links: Links,
+        public_url: str,
+        settings: CloserSettings,
+        retry: RetryPolicy = EMAIL,
+    ) -> None:
+        self._unit = unit
+        self._channels = channels
+        self._links = links
+        self._public_url = public_url
+        self._settings = settings
+        self._retry = retry
+        self._sending: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled, or drained."""
+        try:
+            while not self._draining.is_set():
+                await self._pause(await self._turn())
+        finally:
+            for task in self._sending:
+                task.cancel()
+
+    async def _turn(self) -> float:
+        """Take what there is room for; how long to wait then."""
+        free = self._settings.deliveries - len(self._sending)
+        try:
+            claims = await self.claim(free) if free else []
+        except Transient as error:
+            _log.warning("deliver.waiting", reason=str(error))
+            return BACKOFF_S
+        self._sending.update(asyncio.create_task(self.deliver(claim)) for claim in claims)
+        return 0.0 if claims else IDLE_S
+
+    async def drain(self) -> None:
+        """Take nothing new, and see out what is on its way."""
+        self._draining.set()
+        if self._sending:
+            await asyncio.wait(self._sending)
+
+    async def _pause(self, seconds: float) -> None:
+        """Until then, or until a send is done and makes room; a send that failed as none may, fails us."""
+        drained = asyncio.create_task(self._draining.wait())
+        waited_for = {drained, *self._sending}
+        full = len(self._sending) >= self._settings.deliveries
+        try:
+            done, _ = await asyncio.wait(
+                waited_for,
+                timeout=None if full else seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            drained.cancel()
+        for task in done - {drained}:
+            self._sending.discard(task)
+            task.result()
+
+    # ── claim ──
+
+    async def claim(self, limit: int) -> list[Claim]:
+        """What is due, taken for us; what is not to be sent after all is settled on the spot."""
+        settled: list[tuple[str, str]] = []
+        async with self._unit.work() as (driver, effects):
+            rows = await driver.fetch(_CLAIM, effects.now, limit)
+            if not rows:
+                return []
+            cases = await self._unit.cases.by_id(driver, sorted({str(row["case_id"]) for row in rows}))
+            customers = {(h.case.workspace, h.case.customer) for h in cases.values() if h.case.customer}
+            gone = await who_unsubscribed(driver, customers)
+            claims = []
+            for row in rows:
+                held = cases[str(row["case_id"])]
+                claim = await self._take(driver, effects, row, held, gone, settled)
+                if claim is not None:
+                    claims.append(claim)
+        for kind, outcome in settled:
+            metrics.NOTIFICATIONS.labels(kind, outcome).inc()
+            if outcome == "unknown":
+                metrics.UNKNOWN.inc()
+        return claims
+
+    async def _take(
+        self,
+        driver: Driver,
+        effects: Effects,
+        row: Any,
+        held: Held,
+        gone: frozenset[tuple[str, str]],
+        settled: list[tuple[str, str]],
+    ) -> Claim | None:
+        case, kind, generation = held.case, row["kind"], row["generation"]
+        key = (case.id, kind, generation)
+        channel = self._channels[_way(row["channel"])]
+        identity = dedup_key(case.workspace, case.id, kind, generation)
+        repeatable = (row["channel"] == channel.name and channel.repeatable) or self._settings.on_unknown == "resend"
+        lost = row["status"] == "sending"
+        if lost:
+            await driver.execute(_ATTEMPT_LOST, *key, effects.now, "the sender's claim ran out")
+        failed = lost and not repeatable
+        reason = "unknown-outcome" if failed else _not_to_be_sent(row, held, gone)
+        if reason is not None:
+            status = "unknown" if failed else "withheld"
+            settled.append((kind, status))
+            await driver.execute(_END, *key, status, reason)
+            untold = Untold(kind, generation, reason, failed=failed, dedup_key=identity)
+            effects.record(held, decide(case, untold, effects.now))
+            _log.warning(f"notification.{status}", notification=identity, case_id=case.id, reason=reason)
+            return None
+        to = _to.decode(row["personal"])
+        if row["attempts"] == 0:  # said before it is tried, and once however often it is tried
+            effects.record(held, decide(case, SayTelling(kind, generation, identity, channel.name), effects.now))
+        token = str(uuid4())
+        await driver.execute(_TAKE, *key, token, effects.now + timedelta(seconds=LEASE_S), channel.name)
+        await driver.execute(_ATTEMPT, *key, row["attempts"] + 1, token, effects.now)
+        language: MailLanguage = row["language"]
+        notification = Notification(
+            kind, identity, channel.name, language, to.to, to.name, case.workspace, case.id, generation
+        )
+        return Claim(notification, self._compose(notification, row, held), row["attempts"] + 1, token)
+
+    def _compose(self, notification: Notification, row: Any, held: Held) -> Outgoing:
+        link = f"{self._public_url}/loop/{loop_token(self._links, notification)}"
+        answer = held.case.answer if notification.kind != "heard" else None
+        written = mail(
+            notification,
+            MailContext(
+                words=row["words"],
+                answer=answer.text if answer is not None else None,
+                answer_language=answer.language if answer is not None else None,
+                link=link,
+                unsubscribe_link=f"{link}/unsubscribe",
+            ),
+        )
+        return Outgoing(
+            id=notification.dedup_key,
+            case_id=notification.case_id,
+            to=notification.to,
+            language=notification.language,
+            subject=written.subject,
+            text=written.text,
+            html=written.html,
+            unsubscribe_url=f"{link}/unsubscribe",
+            traceparent=row["traceparent"],
+        )
+
+    # ── send, and record ──
+
+    async def deliver(self, claim: Claim) -> None:
+        """One message, to its end: whatever comes of it is recorded, however long the database is away."""
+        result = await self._send(claim)
+        while True:
+            try:
+                await self.record(claim, result)
+            except Transient as error:
+                _log.warning("deliver.record_waiting", notification=claim.notification.dedup_key, reason=str(error))
+                await asyncio.sleep(BACKOFF_S)
+            else:
+                return
+
+    async def _send(self, claim: Claim) -> Result:
+        channel = next(c for c in self._channels.values() if c.name == claim.notification.channel)
+        try:
+            async with asyncio.timeout(SEND_DEADLINE_S):
+                provider_id = await channel.send(claim.outgoing)
+        except Transient as error:
+            return Result("retry", str(error), retry_after_s=error.retry_after)
+        except Rejected as error:
+            return Result("failed", str(error))
+        except (Unknown, TimeoutError) as error:
+            return Result("unknown", str(error) or "no answer in time")
+        except FlywheelError as error:
+            return Result("failed", str(error))
+        return Result("sent", provider_id=provider_id)
+
+    async def record(self, claim: Claim, result: Result) -> None:
+        """Only the holder of the claim's token may."""
+        notification, key = claim.notification, claim.key
+        async with self._unit.work() as (driver, effects):
+            held = (await self._unit.cases.by_id(driver, [notification.case_id]))[notification.case_id]
+            now = effects.now
+            outcome, due_at = result.outcome, None
+            if outcome == "unknown" and self._settings.on_unknown == "resend":
+                outcome = "retry"
+            if outcome == "retry":
+                due_at = self._retry.next_attempt(claim.attempt, now, random.random(), result.retry_after_s)
+                if due_at is None:
+                    outcome = "failed"
+            status = "pending" if outcome == "retry" else outcome
+            done = await driver.execute(
+                _RECORD,
+                *key,
+                claim.token,
+                status,
+                "" if outcome == "sent" else result.detail,
+                due_at,
+                now if outcome == "sent" else None,
+                result.provider_id,
+            )
+            await driver.execute(_ATTEMPT_ENDED, *key, claim.token, now, result.outcome, result.detail)
+            if done == "UPDATE 0":
+                _log.error("notification.claim_lost", notification=notification.dedup_key, outcome=result.outcome)
+                return
+            if outcome == "sent":
+                said = Told(notification.kind, notification.generation, notification.dedup_key, notification.channel)
+                effects.record(held, decide(held.case, said, now))
+            elif outcome in ("failed", "unknown"):
+                reason = _REASONS[result.outcome] if outcome == "failed" else "unknown-outcome"
+                untold = Untold(
+                    notification.kind, notification.generation, reason, failed=True, dedup_key=notification.dedup_key
+                )
+                effects.record(held, decide(held.case, untold, now))
+        metrics.NOTIFICATIONS.labels(notification.kind, outcome).inc()
+        if outcome == "unknown":
+            metrics.UNKNOWN.inc()
+        _log.info(
+            f"notification.{outcome}",
+            notification=notification.dedup_key,
+            case_id=notification.case_id,
+            channel=notification.channel,
+            attempt=claim.attempt,
+            reason=result.detail,
+            traceparent=claim.outgoing.traceparent,
+        )
+
+
+def _way(channel: str) -> str:
+    """The plug-in behind a recorded channel: without a mail server, mails are files."""
+    return "email" if channel == "file" else channel
+
+
+def _not_to_be_sent(row: Any, held: Held, gone: frozenset[tuple[str, str]]) -> str | None:
+    """What has changed since the message was owed."""
+    case = held.case
+    if row["personal"] is None:
+        return "no-address"
+    if case.customer is not None and (case.workspace, case.customer) in gone:
+        return "unsubscribed"
+    if row["kind"] != "heard" and (case.generation != row["generation"] or case.state not in ANSWERED):
+        return "superseded"
+    return None

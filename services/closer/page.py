@@ -1,0 +1,97 @@
+"""The customer's page: what you said, what we did, was it solved?
+
+Opening it changes nothing, for mail scanners open every link; only the form does. The token in the address is the
+secret: who has it may answer for this one case, and it is no cookie that a browser would send by itself, so no other
+page can post in the customer's name. Wrong, changed and expired tokens look alike: 404.
+"""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import HTMLResponse
+
+from services.closer import metrics
+from services.closer.answers import Answers, Shown
+from services.closer.notify import language_of
+from services.closer.render import PAGE_CSP, WORDS_MAX_CHARS, PageContext, page, page_language
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": PAGE_CSP,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-Robots-Tag": "noindex, nofollow",
+}
+
+
+def routes_for(answers: Answers) -> APIRouter:
+    routes = APIRouter(prefix="/loop", include_in_schema=False)
+
+    @routes.get("/{token}")
+    async def show(
+        request: Request, token: str, solved: Annotated[str | None, Query(max_length=10)] = None
+    ) -> HTMLResponse:
+        shown = await answers.show(token)
+        if shown is None:
+            return _unknown(request)
+        return _html(_asked(shown, "yes" if solved == "yes" else "no" if solved == "no" else None))
+
+    @routes.post("/{token}")
+    async def answer(
+        request: Request,
+        token: str,
+        solved: Annotated[str, Form()] = "",
+        words: Annotated[str, Form()] = "",
+    ) -> HTMLResponse:
+        shown = await answers.show(token)
+        if shown is None:
+            return _unknown(request)
+        words = words.replace("\r\n", "\n").strip()
+        if solved not in ("yes", "no") or len(words) > WORDS_MAX_CHARS:
+            return _html(_asked(shown, None), status=422)
+        if not await answers.say(token, solved=solved == "yes", words=words):
+            return _unknown(request)
+        metrics.ANSWERS.labels(solved).inc()
+        language = language_of(shown.language, None)
+        return _html(PageContext("thanks_yes" if solved == "yes" else "thanks_no", language))
+
+    @routes.get("/{token}/unsubscribe")
+    async def ask_unsubscribe(request: Request, token: str) -> HTMLResponse:
+        shown = await answers.show(token)
+        if shown is None:
+            return _unknown(request)
+        return _html(PageContext("unsubscribe", language_of(shown.language, None)))
+
+    @routes.post("/{token}/unsubscribe")
+    async def unsubscribe(request: Request, token: str) -> HTMLResponse:
+        """The page's button, and a mail program's one click (RFC 8058)."""
+        shown = await answers.show(token)
+        if shown is None or not await answers.unsubscribe(token):
+            return _unknown(request)
+        metrics.ANSWERS.labels("unsubscribe").inc()
+        return _html(PageContext("unsubscribed", language_of(shown.language, None)))
+
+    return routes
+
+
+def _asked(shown: Shown, chosen: Literal["yes", "no"] | None) -> PageContext:
+    answer = shown.answer
+    return PageContext(
+        kind="ask" if answer is not None else "waiting",
+        language=language_of(shown.language, None),
+        words=shown.words,
+        answer=answer.text if answer is not None else None,
+        answer_language=answer.language if answer is not None else None,
+        declined=shown.declined,
+        chosen=chosen,
+    )
+
+
+def _unknown(request: Request) -> HTMLResponse:
+    language = page_language(request.headers.get("accept-language", ""))
+    return _html(PageContext("unknown", language), status=404)
+
+
+def _html(context: PageContext, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(page(context), status_code=status, headers=HEADERS)
