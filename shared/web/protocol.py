@@ -105,6 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._body_since = 0.0
         self._hosts = 0
+        self._offered_upgrade = False
 
     # ── the connection ──
 
@@ -146,10 +147,17 @@ class GuardedProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # We upgrade to nothing, so it is an ordinary request (RFC 9110 §7.8) and what follows it another.
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self._feed(rest)
+            # We upgrade to nothing, so it is an ordinary request (RFC 9110 §7.8): Java's client asks for h2c by default.
+            # The parser takes the rest for another protocol, body and all; it is told the same again without the offer.
+            head = [self.parser.get_method(), b" ", self.url, f" HTTP/{self.parser.get_http_version()}\r\n".encode()]
+            for name, value in self.headers:
+                if name == b"connection":
+                    value = b"close" if b"close" in value.lower() else b"keep-alive"
+                if name not in {b"upgrade", b"http2-settings"}:
+                    head += [name, b": ", value, b"\r\n"]
+            self._offered_upgrade = False
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(b"".join([*head, b"\r\n", data[upgrade.args[0] :]]))
 
     def _unfinished(self) -> None:
         """A piece has ended in the middle of a message: only then are there deadlines to set and bytes to count."""
@@ -192,6 +200,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._check_head()
+        if self.parser.should_upgrade():
+            self._offered_upgrade = True  # not begun yet: see `_feed`
+            return
         self._phase = _BODY
         self._timed = False
         if len(self.tasks) < self.limits.max_requests:
@@ -212,6 +223,8 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
+        if self._offered_upgrade:
+            return
         self._phase = _DONE
         self.deadline = inf
         super().on_message_complete()
