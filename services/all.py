@@ -8,11 +8,10 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-from shared.web.protocol import free_port
 
 from services.tour import load_sample, show_the_loop
 from shared.config import ConfigError
@@ -32,7 +31,7 @@ def up(*, host: str, port: int, sample: bool) -> int:
     try:
         settings = read_settings()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        port = port or free_port(host)
+        port = port or _free_port(host)
         url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
         if "PUBLIC_URL" not in settings.env:
             settings = read_settings(public_url=url)
@@ -42,6 +41,12 @@ def up(*, host: str, port: int, sample: bool) -> int:
         print(f"flywheel: {error}", file=sys.stderr)
         return 2 if isinstance(error, Misuse | ConfigError) else 1
     return 0
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 async def _serve(settings: Settings, host: str, port: int, url: str, sample: bool) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from email.message import EmailMessage
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
@@ -25,7 +25,7 @@ class Mailbox:
         self.url = f"smtp://127.0.0.1:{self._port}"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
-        mail = cast(EmailMessage, email.message_from_bytes(envelope.content, policy=email.policy.default))
+        mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
         with self._lock:
             self._mails.append(mail)
         return "250 OK"
@@ -57,3 +57,10 @@ class Mailbox:
 class _Controller(Controller):
     def factory(self) -> SMTP:
         return SMTP(self.handler, enable_SMTPUTF8=True, hostname="mailbox.test")
+
+
+def plain(mail: EmailMessage) -> str:
+    """The text part of a mail."""
+    part = mail.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())

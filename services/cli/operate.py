@@ -7,19 +7,22 @@ import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args
 
 from services.cli import EXPLICIT_CONFIG, client
+from shared import registry
 from shared.auth import Keys
 from shared.clock import SystemClock
-from shared.config import FILES, STARTER, ConfigError
+from shared.config import FILES, STARTER, Config, ConfigError
 from shared.config.teams import read_teams
 from shared.database import Database
 from shared.database.migrate import head, upgrade
-from shared.errors import FlywheelError, Misuse, Transient
+from shared.errors import FlywheelError, Misuse
 from shared.events.dead_letter import DeadLetter, redriven, whole
+from shared.events.feedback import Priority
 from shared.log import Log, Record, TopicPartition
 from shared.log.choose import open_log
 from shared.settings import Settings, read_settings
@@ -34,12 +37,11 @@ T = TypeVar("T")
 def checked() -> Any:
     """The local configuration's ruleset, every file checked by its owner, every example proved."""
     from services.closer.policy import check as check_sla
-    from services.ingest.sources import check as check_sources
     from services.router.rules import load
 
     config = client.local_config()
     issues = []
-    for check in (check_sources, check_sla):
+    for check in (_check_sources, check_sla):
         try:
             check(config)
         except ConfigError as error:
@@ -51,6 +53,13 @@ def checked() -> Any:
     if issues:
         raise ConfigError(issues)
     return ruleset
+
+
+def _check_sources(config: Config) -> None:
+    from services.ingest import connectors
+    from services.ingest.sources import read_sources
+
+    read_sources(config.documents["sources.yaml"], registry.load(connectors, connectors.Connector))
 
 
 def explained(bodies: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -92,15 +101,21 @@ def sla_explained(team: str, priority: str, tier: str | None, at: str) -> dict[s
         params = {"team": team, "priority": priority, "at": at} | ({"tier": tier} if tier else {})
         found: dict[str, Any] = client.call("closer", "GET", "/v1/sla/explain", params=params)
         return found
-    from services.closer.policy import explain_config
+    from services.closer.policy import Subject, check
 
+    if priority not in get_args(Priority):
+        raise Misuse(f"--priority is one of {', '.join(get_args(Priority))}, not {priority!r}")
     try:
         when = datetime.fromisoformat(at)
     except ValueError:
         raise Misuse(f"--at takes a time such as 2026-10-01T09:00:00+08:00, not {at!r}") from None
     if when.tzinfo is None:
         raise Misuse("--at needs a zone: 2026-10-01T09:00:00+08:00, or …Z")
-    return explain_config(client.local_config(), team=team, priority=priority, tier=tier, at=when)
+    config = client.local_config()
+    names = read_teams(config.documents["teams.yaml"]).names
+    if team not in names:
+        raise Misuse(f"there is no team {team!r}: the teams are {', '.join(names)}")
+    return check(config).explain(Subject(team, cast(Priority, priority), tier), when)
 
 
 def write_starter(directory: Path) -> list[str]:
@@ -152,16 +167,14 @@ def create_key(workspace: str, name: str, scopes: Sequence[str]) -> tuple[str, s
 
 def list_keys(workspace: str) -> list[dict[str, Any]]:
     async def work(database: Database) -> list[dict[str, Any]]:
-        return [dict(row) for row in await Keys(database, SystemClock()).list(workspace)]
+        return [asdict(key) for key in await Keys(database, SystemClock()).list(workspace)]
 
     return _with_database(work)
 
 
-def revoke_key(key_id: str) -> None:
-    async def work(database: Database) -> None:
-        await Keys(database, SystemClock()).revoke(key_id)
-
-    _with_database(work)
+def revoke_key(workspace: str, key_id: str) -> None:
+    if not _with_database(lambda database: Keys(database, SystemClock()).revoke(workspace, key_id)):
+        raise Misuse(f"there is no key {key_id!r}: `flywheel keys list` names those there are")
 
 
 def migrate() -> tuple[str | None, str]:
@@ -360,12 +373,18 @@ async def _look_mail() -> str | tuple[str, str]:
     if not url:
         where = client.data_dir() / "mail"
         return "warning", f"SMTP_URL is not set: mails are written to {where} and count as sent, nobody gets them"
-    from services.closer.channels.email import probe
+    import aiosmtplib
 
+    from services.closer.channels.email import read_smtp_url
+
+    server = read_smtp_url(url)
+    smtp = aiosmtplib.SMTP(hostname=server.host, port=server.port, use_tls=server.tls, start_tls=False, timeout=5)
     try:
-        return await probe(url)
-    except Transient as error:
-        return "failed", f"{error}: check SMTP_URL (smtp://user:pass@host:587)"
+        await smtp.connect()
+        await smtp.quit()
+    except (aiosmtplib.SMTPException, OSError) as error:
+        return "failed", f"the mail server {server.host}:{server.port} does not answer ({error}): check SMTP_URL"
+    return f"{server.host}:{server.port} answers"
 
 
 async def _look_service() -> str | tuple[str, str]:

@@ -17,7 +17,7 @@ def _console() -> Console:
 
 def as_json(data: Any) -> None:
     """One document on stdout, and nothing else."""
-    print(json.dumps(data, ensure_ascii=False, indent=2))
+    print(json.dumps(data, ensure_ascii=False, indent=2, default=str))
 
 
 def as_lines(rows: Iterable[Any]) -> None:

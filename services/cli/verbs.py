@@ -319,9 +319,9 @@ def keys_list(workspace: Annotated[str, typer.Option()] = "default", json_: Json
 
 
 @keys.command("revoke")
-def keys_revoke(key_id: str, json_: Json = False) -> None:
+def keys_revoke(key_id: str, workspace: Annotated[str, typer.Option()] = "default", json_: Json = False) -> None:
     """Take a key back, at once and everywhere."""
-    operate.revoke_key(key_id)
+    operate.revoke_key(workspace, key_id)
     show.as_json({"revoked": key_id}) if json_ else show.say(f"revoked {key_id}")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import asyncpg
 import httpx2
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from tests.mailbox import Mailbox
 
@@ -196,9 +196,15 @@ def _to_the_ends(judge: Consumer, places: int) -> Iterator[Routed]:
         if message is None:
             continue
         if message.error():
-            ends.add((message.topic(), message.partition()))
+            ends.add((str(message.topic()), int(message.partition() or 0)))
             continue
-        yield dict(message.headers())["ce_id"].decode(), message.topic(), message.partition(), message.offset()
+        yield _text(message, "ce_id"), str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
+
+
+def _text(message: Message, header: str) -> str:
+    value = dict(message.headers() or [])[header]
+    assert isinstance(value, bytes)
+    return value.decode()
 
 
 # ── the verdict ──

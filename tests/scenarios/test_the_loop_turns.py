@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.deployment import Deployment
-from tests.mailbox import Mailbox
+from tests.mailbox import Mailbox, plain
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_from_the_post_to_the_customers_yes(deployment: Deployment, mailbox: Mai
         answer = closer.post(f"/v1/cases/{case}/{verb}", json=data)
         assert answer.status_code == 200, answer.text
     answered = mailbox.wait_for("wang@example.cn", 2)[1]
-    text = answered.get_body(("plain",)).get_content()
+    text = plain(answered)
     assert "深色模式已上线" in text
     link = re.search(r"https?://\S+?(/loop/[\w.~-]+)", text)
     assert link, text
@@ -101,7 +101,7 @@ def test_a_no_reopens_and_a_repeat_changes_nothing(deployment: Deployment, mailb
     case = trace["case"]["id"]
     assert closer.post(f"/v1/cases/{case}/resolve", json={"answer": "Fixed in 2.1."}).status_code == 200
     answered = mailbox.wait_for("ann@example.com", 2)[1]
-    link = re.search(r"https?://\S+?(/loop/[\w.~-]+)", answered.get_body(("plain",)).get_content())
+    link = re.search(r"https?://\S+?(/loop/[\w.~-]+)", plain(answered))
     assert link
     assert console.post(link[1], data={"solved": "no", "words": "Still broken for me"}).status_code == 200
     reopened = _traced(deployment, console, feedback_id, lambda t: t["case"]["state"] == "reopened")
