@@ -23,6 +23,7 @@ from markupsafe import Markup, escape
 from services.closer.notify import LANGUAGES, MailLanguage, Notification
 
 QUOTE_MAX_CHARS = 500
+LONGEST_WORD_CHARS = 60
 NAME_MAX_CHARS = 60
 ANSWER_MAX_CHARS = 30_000
 WORDS_MAX_CHARS = 5_000
@@ -125,9 +126,12 @@ def page_language(accept_language: str) -> MailLanguage:
 
 
 def clean(text: str) -> str:
-    """Without control characters and direction overrides; line breaks are `\\n`, never three in a row."""
+    """Without control characters and direction overrides; line breaks are `\\n`, never three in a row. Text that
+    nobody can see is none."""
     text = _OVERRIDES.sub("", _BREAKS.sub("\n", text))
     text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+    if all(unicodedata.category(c) in ("Cf", "Zs") for c in text if c not in "\n\t"):
+        return ""
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
@@ -139,11 +143,9 @@ def quote(text: str, at_most: int = QUOTE_MAX_CHARS) -> str:
     end = at_most - 1
     while end > 0 and (_joins(text[end]) or text[end - 1] == "\u200d"):
         end -= 1
-    kept = text[:end] if end > 0 else text[: at_most - 1]
-    space = max(kept.rfind(" "), kept.rfind("\n"))
-    if space > at_most - 60:
-        kept = kept[:space]
-    return kept.rstrip() + "…"
+    end = end or at_most - 1
+    space = max(text.rfind(" ", 0, end + 1), text.rfind("\n", 0, end + 1))
+    return text[: space if space > at_most - LONGEST_WORD_CHARS else end].rstrip() + "…"
 
 
 def _joins(character: str) -> bool:
