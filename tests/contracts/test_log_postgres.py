@@ -318,24 +318,20 @@ async def _patiently(log: PostgresLog) -> list[Record]:
 
 
 async def test_a_killed_member_is_missed_at_once_and_a_silent_one_when_its_lease_ends(
-    log: PostgresLog, child: Callable[[str, Stop], Awaitable[Child]]
+    log: PostgresLog, sql: Any, child: Callable[[str, Stop], Awaitable[Child]]
 ) -> None:
     """`kill -9` frees the advisory lock of the dead process; under SIGSTOP only the lease tells."""
     await (await log.producer()).append(numbered("in", 10))
-    clock = asyncio.get_running_loop().time
-    took = {}
     for how in ("killed", "stopped"):
         process = await child(how, "before transact")
         await process.stopped()
         member = await log.transactional(how, ["in"], Recorder())
-        began = clock()
         if how == "killed":
+            await sql.execute("UPDATE log.member SET lease_until = 'infinity' WHERE id <> $1", member._id)
             await process.kill()
         await poll_while([member], lambda member=member: len(member.assignment) < 6)  # type: ignore[misc]
-        took[how] = clock() - began
         await process.kill()
         await member.close()
-    assert took["killed"] < 2 < took["stopped"]
 
 
 async def test_a_member_stopped_inside_a_transaction_holds_nobody_up_for_longer_than_its_lease(
@@ -349,13 +345,11 @@ async def test_a_member_stopped_inside_a_transaction_holds_nobody_up_for_longer_
     assert held == 1
     # Somebody else's append to the same partitions: Transient at the worst, and then it goes through.
     producer = await log.producer()
-    clock = asyncio.get_running_loop().time
-    began = clock()
-    while True:
-        with contextlib.suppress(Transient):
-            await producer.append(numbered("out", 6, keys=6, start=1000))
-            break
-    assert clock() - began < 3
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(Transient):
+                await producer.append(numbered("out", 6, keys=6, start=1000))
+                break
     process.go_on()
     assert (await process.until("failed", "fenced", "committed"))["event"] == "failed"
     await process.until("committed", total=100)  # it goes back, reads again, and does it once
@@ -437,12 +431,13 @@ async def test_a_slow_handler_keeps_its_membership(log: PostgresLog) -> None:
 
 
 class Proxy:
-    """Stands between the log and the server; on a request that holds `marker` it passes it on, waits for the answer, and
-    hangs up instead of delivering it."""
+    """Stands between the log and the server. A request that holds `marker` it passes on, and then hangs up: once the answer
+    is there, or (`at_once`) while the server is still at work."""
 
     def __init__(self, server: Path) -> None:
         self._server = server
         self.marker: bytes | None = None
+        self.at_once = False
         self.swallowed = 0
 
     async def serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
@@ -454,14 +449,17 @@ class Proxy:
             while data := await client.read(1 << 20):
                 if self.marker is not None and self.marker in data:
                     self.marker = None
+                    self.swallowed += 1
                     cutting = True
                 to_server.write(data)
-            to_server.close()
+                if cutting and self.at_once:
+                    back.close()
+            if not cutting:
+                to_server.close()
 
         async def deliver() -> None:
             while data := await upstream.read(1 << 20):
                 if cutting and data.endswith(b"Z\x00\x00\x00\x05I"):  # ready for query, idle: it has committed
-                    self.swallowed += 1
                     break
                 back.write(data)
             back.close()
@@ -497,6 +495,35 @@ async def test_a_commit_whose_answer_is_lost_is_resolved_by_the_positions(
     assert listener.told[-1][0] == "assigned"
     assert listener.told[-1][1].items() >= positions_after(records).items()
     await member.transact(copied(rest, "out"), positions_after(rest))
+    assert Counter(int(r.value) for r in await everything(log, "out")) == Counter([*range(30), 99])
+    await member.close()
+    await client.close()
+
+
+async def test_a_transaction_still_under_way_when_its_caller_gives_up_on_it_counts_once(
+    proxy: tuple[Proxy, str], log: PostgresLog, sql: Any
+) -> None:
+    """The connection is lost while the server waits for a lock: the caller sees the old positions and does the batch again,
+    while the first attempt is yet to commit. The position that each believes in lets only one of them through."""
+    await (await log.producer()).append(numbered("in", 30, keys=1))
+    cut, url = proxy
+    client = await PostgresLog.open(url)
+    member = await client.transactional("g", ["in"], Recorder())
+    records = await poll_until(member, 30)
+    outputs = [*copied(records, "out"), Message("out", b"key-0", b"99", [("note", b"the marked one")])]
+    cut.marker, cut.at_once = b"the marked one", True
+    async with sql.transaction():
+        await sql.execute("SELECT FROM log.partition FOR UPDATE")
+        with pytest.raises(Transient):
+            await member.transact(outputs, positions_after(records))
+        again = await poll_until(member, 30)
+        assert values(again) == values(records)
+        second = asyncio.create_task(member.transact(copied(again, "out"), positions_after(again)))
+        await asyncio.sleep(0)
+    with pytest.raises(Fenced):
+        await second
+    assert await member.poll(10, 0.1) == []
+    assert cut.swallowed == 1
     assert Counter(int(r.value) for r in await everything(log, "out")) == Counter([*range(30), 99])
     await member.close()
     await client.close()
