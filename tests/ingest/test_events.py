@@ -1,0 +1,163 @@
+"""`POST /v1/events`: CloudEvents 1.0 as the `cloudevents` library writes them, and as they must not be."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from cloudevents.core.bindings import http as oracle
+from cloudevents.core.v1.event import CloudEvent
+
+from shared.events.envelope import Envelope
+from shared.events.feedback import Activity, Work
+from shared.events.identity import delivery_id
+from tests.ingest.conftest import Server, feedback, fields, problem
+
+PATH = "/v1/events"
+STRUCTURED = {"Content-Type": "application/cloudevents+json"}
+BATCHED = {"Content-Type": "application/cloudevents-batch+json"}
+SOURCE = '/läden/"eins"'
+TIME = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
+DATA: dict[str, dict[str, Any]] = {
+    "feedback.received": feedback(source=None),
+    "customer.activity": {"customer": {"id": "c-9"}, "activity": "login", "attributes": {"n": 1}},
+    "work.shipped": {"work_id": "JIRA-7", "title": "Dark mode", "feedback_ids": ["a", "b"]},
+    "work.declined": {"work_id": "JIRA-8", "note": "We will not."},
+}
+TRACE = "00-" + "12" * 16 + "-" + "34" * 8 + "-01"
+
+
+def written(kind: str, number: int) -> CloudEvent:
+    attributes = {
+        "specversion": "1.0",
+        "id": f"e-{kind}-{number}",
+        "source": SOURCE,
+        "type": kind,
+        "time": TIME,
+        "datacontenttype": "application/json",
+        "traceparent": TRACE,
+        "partitionkey": "müller",
+    }
+    return CloudEvent(attributes=attributes, data=DATA[kind])
+
+
+async def test_structured_and_binary_as_the_oracle_writes_them(server: Server) -> None:
+    expected: dict[str, str] = {}
+    for kind in DATA:
+        for number, write in enumerate((oracle.to_structured_event, oracle.to_binary_event)):
+            event = written(kind, number)
+            message = write(event)
+            response = await server.post(PATH, raw=message.body, headers=message.headers)
+            assert response.status_code == 202, response.text
+            answer = response.json()
+            assert answer["id"] == delivery_id("ce", "default", SOURCE, event.get_id())
+            expected[answer["id"]] = kind
+    records = await server.received()
+    assert len(records) == 8
+    for record in records:
+        envelope, value = Envelope.from_headers(record.headers), json.loads(record.value)
+        kind = expected.pop(envelope.id)
+        assert (envelope.type, envelope.source, envelope.traceparent) == (kind, SOURCE, TRACE)
+        assert envelope.time == value["occurred_at"] == "2026-05-01T12:30:00.000Z"
+        assert (value["id"], value["workspace"], value["source"]) == (envelope.id, "default", SOURCE)
+        if kind != "feedback.received":
+            assert value.pop("type") == kind
+        for name in ("id", "workspace", "received_at"):
+            value.pop(name)
+        assert value == DATA[kind] | {"source": SOURCE, "occurred_at": "2026-05-01T12:30:00.000Z"}
+        if kind == "customer.activity":
+            Activity.model_validate(value)
+        elif kind != "feedback.received":
+            Work.model_validate(value)
+
+
+async def test_a_customers_events_of_every_type_share_a_partition(server: Server) -> None:
+    for kind, data in (
+        ("feedback.received", feedback(customer={"email": "Ann@Example.com"})),
+        ("customer.activity", {"customer": {"email": " ann@example.COM".strip()}, "activity": "order"}),
+    ):
+        assert (await server.post(PATH, event(data, type=kind, id=kind), headers=STRUCTURED)).status_code == 202
+    one, other = await server.received()
+    assert one.key == other.key
+    assert one.partition == other.partition
+
+
+async def test_a_batch(server: Server) -> None:
+    items = [event(feedback(), id="1"), event(feedback(), id="2", type="no.such.type"), event(feedback(), id="3"), 7]
+    response = await server.post(PATH, items, headers=BATCHED)
+    assert response.status_code == 202, response.text
+    answer = response.json()
+    assert answer["ids"] == [delivery_id("ce", "default", "/shop/checkout", name) for name in "13"]
+    assert [(item["index"], item["errors"][0]["field"]) for item in answer["rejected"]] == [(1, "type"), (3, "")]
+    assert len(await server.received()) == 2
+
+
+async def test_a_repeat_has_the_same_id_and_the_source_of_the_data_stays(server: Server) -> None:
+    body = event(feedback(source="app-store", external_id="x"))
+    ids = {(await server.post(PATH, body, headers=STRUCTURED)).json()["id"] for _ in range(2)}
+    assert ids == {delivery_id("ce", "default", "/shop/checkout", "e-1")}
+    for record in await server.received():
+        assert json.loads(record.value)["source"] == "app-store"
+
+
+async def test_data_in_base64(server: Server) -> None:
+    encoded = base64.b64encode(json.dumps(feedback()).encode()).decode()
+    assert (await server.post(PATH, event(data_base64=encoded), headers=STRUCTURED)).status_code == 202
+
+
+def event(data: Any = None, **changes: Any) -> dict[str, Any]:
+    given = {"specversion": "1.0", "id": "e-1", "source": "/shop/checkout", "type": "feedback.received"} | changes
+    return {name: value for name, value in given.items() if value is not None} | (
+        {} if data is None else {"data": data}
+    )
+
+
+REFUSED: list[tuple[str, dict[str, str], Any, int, str | None]] = [
+    ("no specversion", STRUCTURED, event(feedback(), specversion=None), 422, "specversion"),
+    ("specversion 0.3", STRUCTURED, event(feedback(), specversion="0.3"), 422, "specversion"),
+    ("no id", STRUCTURED, event(feedback(), id=None), 422, "id"),
+    ("an empty id", STRUCTURED, event(feedback(), id=""), 422, "id"),
+    ("an id that is a number", STRUCTURED, event(feedback(), id=7), 422, "id"),
+    ("an id with a newline", STRUCTURED, event(feedback(), id="a\nb"), 422, "id"),
+    ("an empty source", STRUCTURED, event(feedback(), source=" "), 422, "source"),
+    ("an unknown type", STRUCTURED, event(feedback(), type="order.placed"), 422, "type"),
+    ("a time without a zone", STRUCTURED, event(feedback(), time="2026-01-01T00:00:00"), 422, "time"),
+    ("an extension with a capital", STRUCTURED, event(feedback(), traceId="x"), 422, "traceId"),
+    ("an extension that is an object", STRUCTURED, event(feedback(), extra={"a": 1}), 422, "extra"),
+    ("data of another type", STRUCTURED, event(feedback(), datacontenttype="text/xml"), 422, "datacontenttype"),
+    ("no data", STRUCTURED, event(), 422, "data"),
+    ("data that is an array", STRUCTURED, event([1]), 422, "data"),
+    ("data and data_base64", STRUCTURED, event(feedback(), data_base64="e30="), 422, "data_base64"),
+    ("data_base64 that is none", STRUCTURED, event(data_base64="%%%"), 422, "data_base64"),
+    ("28 NUL within data_base64", STRUCTURED, event(data_base64=base64.b64encode(b'{"text":"\\u0000"}').decode()), 422, "data.text"),
+    ("bad feedback", STRUCTURED, event(feedback(channel="pigeon")), 422, "data.channel"),
+    ("33 a member that is ours", STRUCTURED, event(feedback(routing={})), 422, "data.routing"),
+    ("activity of nobody", STRUCTURED, event({"customer": {"name": "x"}, "activity": "login"}, type="customer.activity"), 422, "data"),
+    ("work without an id", STRUCTURED, event({"title": "x"}, type="work.shipped"), 422, "data.work_id"),
+    ("an array, structured", STRUCTURED, [event(feedback())], 422, ""),
+    ("an object, batched", BATCHED, event(feedback()), 400, None),
+    ("binary without its headers", {}, feedback(), 422, "specversion"),
+    ("binary, twice encoded", {"ce-specversion": "1.0", "ce-id": "%FF", "ce-source": "s", "ce-type": "feedback.received"}, feedback(), 422, "ce-id"),
+    ("another media type", {"Content-Type": "application/xml"}, feedback(), 415, None),
+]  # fmt: skip
+
+
+async def test_refused(server: Server) -> None:
+    wrong: dict[str, Any] = {}
+    for name, headers, body, status, field in REFUSED:
+        response = await server.post(PATH, body, headers=headers)
+        named = [error["field"] for error in response.json().get("errors", [])]
+        if response.status_code != status or (field is not None and field not in named):
+            wrong[name] = (response.status_code, response.text)
+    assert wrong == {}
+    assert await server.received() == []
+
+
+async def test_29_the_attributes_are_read_by_the_same_parser(server: Server) -> None:
+    raw = json.dumps(event(feedback())).encode().replace(b'"id": "e-1"', b'"id": "e-1", "id": "e-2"')
+    problem(await server.post(PATH, raw=raw, headers=STRUCTURED), 400, "malformed")
+
+
+async def test_all_bad_in_a_batch(server: Server) -> None:
+    response = await server.post(PATH, [event(feedback(), type="x"), event(feedback(), id="")], headers=BATCHED)
+    assert fields(problem(response, 422, "invalid-feedback")) == ["0.type", "1.id"]

@@ -1,0 +1,370 @@
+"""`/v1/webhooks/{source}` over a real socket: who is believed, and that who is believed is never refused."""
+
+import asyncio
+import base64
+import gzip
+import hmac
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from standardwebhooks import Webhook  # the oracle
+
+from shared.clock import ManualClock
+from shared.events.dead_letter import whole
+from shared.events.envelope import Envelope
+from shared.events.identity import delivery_id
+from tests.ingest.conftest import (
+    HEADER_SECRET,
+    STANDARD_NEXT_SECRET,
+    STANDARD_SECRET,
+    ZENDESK_SECRET,
+    Server,
+    Start,
+    feedback,
+    problem,
+)
+
+NOW = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
+OTHER_SECRET = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
+CORPUS_ZENDESK = "webhooks/zendesk"
+
+
+@pytest.fixture
+async def server(start: Start) -> Server:
+    """With a clock that stands still, so that timestamps are exact."""
+    return await start(clock=ManualClock(NOW))
+
+
+def standard(
+    body: bytes, message_id: str = "msg_1", *, at: datetime = NOW, secret: str = STANDARD_SECRET
+) -> dict[str, str]:
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, at, body.decode()),
+    }
+
+
+def zendesk(body: bytes, *, at: str = "2026-05-04T09:00:00Z", secret: str = ZENDESK_SECRET) -> dict[str, str]:
+    mac = hmac.digest(secret.encode(), at.encode() + body, "sha256")
+    return {
+        "x-zendesk-webhook-signature": base64.b64encode(mac).decode(),
+        "x-zendesk-webhook-signature-timestamp": at,
+    }
+
+
+def body_of(payload: Any) -> bytes:
+    return json.dumps(payload, ensure_ascii=False).encode()
+
+
+async def post(server: Server, source: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
+    """No API key: webhooks are believed by their signature."""
+    return await server.http.post(f"/v1/webhooks/{source}", content=body, headers=dict(headers))
+
+
+FEEDBACK = body_of(feedback(source=None))
+
+
+async def test_feedback_is_accepted_and_stored_as_the_sources(server: Server) -> None:
+    response = await post(server, "partner", FEEDBACK, standard(FEEDBACK))
+    assert response.status_code == 200, response.text
+    delivery = delivery_id("hook", "default", "partner", "msg_1")
+    assert response.json() == {"outcome": "accepted", "id": delivery, "ids": [delivery]}
+    (record,) = await server.received()
+    envelope, value = Envelope.from_headers(record.headers), json.loads(record.value)
+    assert (envelope.id, envelope.source, value["source"]) == (delivery, "partner", "partner")
+    assert value["received_at"] == "2026-05-04T09:00:00.000Z"
+
+
+async def test_38_a_replay_is_the_same_delivery(server: Server) -> None:
+    headers = standard(FEEDBACK)
+    answers = [await post(server, "partner", FEEDBACK, headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].text == answers[1].text
+    hashes = {Envelope.from_headers(record.headers).bodyhash for record in await server.received()}
+    assert len(hashes) == 1, "so that the router can tell that it is a repeat"
+
+
+async def test_39_the_same_id_with_another_body_is_never_a_conflict_on_a_webhook(start: Start) -> None:
+    server = await start(clock=ManualClock(NOW), gated=True)
+    gate: Any = await server.runtime.log.producer()
+    gate.shut()
+    other = body_of(feedback(source=None, text="other"))
+    first = asyncio.create_task(post(server, "partner", FEEDBACK, standard(FEEDBACK)))
+    await gate.reached.wait()
+    second = asyncio.create_task(post(server, "partner", other, standard(other)))
+    async with asyncio.timeout(10):
+        while sum(gate.calls) < 2:
+            await asyncio.sleep(0.005)
+    gate.open()
+    assert [(await task).status_code for task in (first, second)] == [200, 200]
+    records = await server.received()
+    assert len({Envelope.from_headers(r.headers).id for r in records}) == 1
+    assert len({Envelope.from_headers(r.headers).bodyhash for r in records}) == 2
+
+
+# ── who is not believed: promises.md §3 D ──
+
+SIGNED = standard(FEEDBACK)
+LATE, EARLY = NOW - timedelta(seconds=301), NOW + timedelta(seconds=301)
+MAC = SIGNED["webhook-signature"]
+NOT_BELIEVED: list[tuple[str, bytes, dict[str, str]]] = [
+    ("35 nothing", FEEDBACK, {}),
+    ("35 no signature", FEEDBACK, SIGNED | {"webhook-signature": ""}),
+    ("35 not base64", FEEDBACK, SIGNED | {"webhook-signature": "v1,%%%"}),
+    ("35 no scheme", FEEDBACK, SIGNED | {"webhook-signature": MAC.removeprefix("v1,")}),
+    ("35 another provider's scheme", FEEDBACK, zendesk(FEEDBACK, secret=STANDARD_SECRET)),
+    ("35 cut short", FEEDBACK, SIGNED | {"webhook-signature": MAC[:-8]}),
+    ("36 one byte changed", FEEDBACK.replace(b"blank", b"blink"), SIGNED),
+    ("36 written again", json.dumps(json.loads(FEEDBACK), indent=1).encode(), SIGNED),
+    ("37 301 s old", FEEDBACK, standard(FEEDBACK, at=LATE)),
+    ("37 301 s ahead", FEEDBACK, standard(FEEDBACK, at=EARLY)),
+    ("37 no timestamp", FEEDBACK, {k: v for k, v in SIGNED.items() if k != "webhook-timestamp"}),
+    ("37 a fraction", FEEDBACK, SIGNED | {"webhook-timestamp": f"{NOW.timestamp()}"}),
+    ("37 10^30", FEEDBACK, SIGNED | {"webhook-timestamp": "1" + "0" * 30}),
+    ("37 in other digits", FEEDBACK, SIGNED | {"webhook-timestamp": "-5"}),
+    ("41 a dot in the id", FEEDBACK, standard(FEEDBACK, "a.1")),
+    ("41 no id", FEEDBACK, SIGNED | {"webhook-id": ""}),
+    ("42 a secret that is not ours", FEEDBACK, standard(FEEDBACK, secret=OTHER_SECRET)),
+    ("42 a good one behind ten others", FEEDBACK, SIGNED | {"webhook-signature": f"{'v1,AAAA ' * 10}{MAC}"}),
+    ("44 an asymmetric scheme", FEEDBACK, SIGNED | {"webhook-signature": MAC.replace("v1,", "v1a,")}),
+]  # fmt: skip
+
+
+async def test_who_is_not_believed(server: Server) -> None:
+    wrong: dict[str, Any] = {}
+    answers = set()
+    for name, body, headers in NOT_BELIEVED:
+        response = await post(server, "partner", body, headers)
+        document = response.json()
+        document.pop("request_id", None)
+        answers.add(json.dumps(document, sort_keys=True))
+        if response.status_code != 401 or document["type"] != "/problems/signature-invalid":
+            wrong[name] = (response.status_code, response.text)
+    assert wrong == {}
+    assert len(answers) == 1, "35: the same answer for every cause"
+    assert await server.received() == []
+    assert await server.dead_letters() == []
+
+
+async def test_37_within_the_tolerance(server: Server) -> None:
+    for number, at in enumerate((LATE + timedelta(seconds=1), NOW, EARLY - timedelta(seconds=1))):
+        headers = standard(FEEDBACK, f"m{number}", at=at)
+        assert (await post(server, "partner", FEEDBACK, headers)).status_code == 200
+
+
+async def test_41_the_dot_cannot_be_moved(server: Server) -> None:
+    """`a.1` + `2` and `a` + `1.2` sign the same bytes: with this signature neither may pass for the other."""
+    stamp = str(int(NOW.timestamp()))
+    mac = hmac.digest(base64.b64decode(STANDARD_SECRET[6:]), f"a.1.{stamp}.".encode() + FEEDBACK, "sha256")
+    signature = "v1," + base64.b64encode(mac).decode()
+    for message_id, timestamp in (("a.1", stamp), ("a", f"1.{stamp}")):
+        headers = {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
+        problem(await post(server, "partner", FEEDBACK, headers), 401, "signature-invalid")
+
+
+async def test_42_both_secrets_are_good_while_one_is_replaced(server: Server) -> None:
+    for number, secret in enumerate((STANDARD_SECRET, STANDARD_NEXT_SECRET)):
+        headers = standard(FEEDBACK, f"m{number}", secret=secret)
+        assert (await post(server, "partner", FEEDBACK, headers)).status_code == 200
+    both = standard(FEEDBACK, "m3")
+    both["webhook-signature"] = f"v1,AAAA v2,BBBB {both['webhook-signature']}"
+    assert (await post(server, "partner", FEEDBACK, both)).status_code == 200
+
+
+async def test_43_one_sources_signature_opens_no_other(server: Server) -> None:
+    problem(await post(server, "other-partner", FEEDBACK, standard(FEEDBACK)), 401, "signature-invalid")
+
+
+async def test_an_unknown_source(server: Server) -> None:
+    for name in ("nobody", "Partner", "%2e%2e"):
+        response = await server.http.post(f"/v1/webhooks/{name}", content=b"{}")
+        assert response.status_code in {400, 404}
+    problem(await post(server, "nobody", b"{}", {}), 404, "unknown-source")
+
+
+async def test_looking_at_the_address(server: Server) -> None:
+    for method in ("GET", "HEAD"):
+        response = await server.http.request(method, "/v1/webhooks/partner")
+        assert response.status_code == 405
+        assert response.headers["allow"] == "POST"
+    problem(await server.http.get("/v1/webhooks/nobody"), 404, "unknown-source")
+
+
+BY_OTHER_MEANS: list[tuple[str, dict[str, str], int]] = [
+    ("by-header", {"X-Our-Word": HEADER_SECRET}, 200),
+    ("by-header", {"X-Our-Word": "another"}, 401),
+    ("by-header", {}, 401),
+    ("by-basic", {"Authorization": "Basic " + base64.b64encode(b"zen:desk").decode()}, 200),
+    ("by-basic", {"Authorization": "Basic " + base64.b64encode(b"zen:dusk").decode()}, 401),
+    ("by-basic", {"Authorization": "Bearer zen:desk"}, 401),
+    ("by-basic", {"Authorization": "Basic %%%"}, 401),
+    ("open", {}, 200),
+]
+
+
+async def test_sources_that_are_verified_by_other_means(server: Server) -> None:
+    wrong = []
+    for source, headers, status in BY_OTHER_MEANS:
+        response = await post(server, source, FEEDBACK, headers)
+        if response.status_code != status:
+            wrong.append((source, headers, response.status_code, response.text))
+    assert wrong == []
+
+
+# ── who is believed is never refused ──
+
+LARGE = b'{"text":"' + b"x" * (15 * 1024 * 1024)
+BELIEVED: list[tuple[str, bytes, str]] = [
+    ("not JSON", b"not JSON", "quarantined"),
+    ("nothing", b"", "quarantined"),
+    ("not UTF-8", b'{"text":"\xff"}', "quarantined"),
+    ("an array", b"[]", "quarantined"),
+    ("a number", b"7", "quarantined"),
+    ("deep", b"[" * 100_000 + b"]" * 100_000, "quarantined"),
+    ("data that is no object", body_of({"type": "x.y", "data": [1]}), "quarantined"),
+    ("activity of nobody", body_of({"type": "customer.activity", "data": {"activity": "login"}}), "quarantined"),
+    ("a ping", body_of({"type": "ping", "data": {}}), "ignored"),
+    ("nothing said", body_of({"title": "x"}), "ignored"),
+    ("text that shows nothing", body_of({"text": " \u200b "}), "quarantined"),
+    ("a byte order mark", b"\xef\xbb\xbf" + FEEDBACK, "accepted"),
+    ("a key twice", b'{"text":"a","text":"b"}', "accepted"),
+    ("NUL", b'{"text":"a\\u0000b"}', "accepted"),
+    ("a lone surrogate", b'{"text":"a\\ud800b"}', "accepted"),
+    ("NaN", b'{"text":"a","attributes":{"n":NaN,"m":1e999}}', "accepted"),
+    ("unknown fields", body_of({"text": "a", "tenant_id": "t", "routing": {}}), "accepted"),
+    ("a score out of range", body_of({"text": "a", "scores": [{"metric": "nps", "value": 11}]}), "accepted"),
+    ("only scores that have no range", body_of({"scores": [{"metric": "joy", "value": 1}]}), "quarantined"),
+    ("an address that is none", body_of({"text": "a", "customer": {"id": "c", "email": "nobody"}}), "accepted"),
+    ("a text of 40,000", body_of({"text": "好" * 40_000}), "accepted"),
+    ("a deep attribute", b'{"text":"a","attributes":{"a":' + b"[" * 60 + b"]" * 60 + b"}}", "accepted"),
+    ("attributes of 1 MB", body_of({"text": "a", "attributes": {"a": "x" * 1_000_000, "b": list(range(9000))}}), "accepted"),
+    ("an activity", body_of({"type": "customer.activity", "data": {"activity": "login", "customer": {"id": "c"}}}), "accepted"),
+    ("15 MB that nobody can read", LARGE, "quarantined"),
+]  # fmt: skip
+
+
+async def test_who_is_believed_is_never_refused(server: Server) -> None:
+    wrong: dict[str, Any] = {}
+    quarantined: list[bytes] = []
+    for number, (name, body, outcome) in enumerate(BELIEVED):
+        stamp = str(int(NOW.timestamp()))
+        mac = hmac.digest(base64.b64decode(STANDARD_SECRET[6:]), f"m{number}.{stamp}.".encode() + body, "sha256")
+        headers = {
+            "webhook-id": f"m{number}",
+            "webhook-timestamp": stamp,
+            "webhook-signature": "v1," + base64.b64encode(mac).decode(),
+        }
+        response = await post(server, "partner", body, headers)
+        if response.status_code != 200 or response.json()["outcome"] != outcome:
+            wrong[name] = (response.status_code, response.text)
+        elif outcome != "accepted" and not response.json()["reason"]:
+            wrong[name] = "no reason is given"
+        if outcome == "quarantined":
+            quarantined.append(body)
+    assert wrong == {}
+    assert len(await server.received()) == sum(outcome == "accepted" for _, _, outcome in BELIEVED)
+    letters = whole(await server.dead_letters())
+    assert sorted(letter.value for letter in letters) == sorted(quarantined), "the original bytes, every one"
+    assert {(letter.service, letter.reason) for letter in letters} == {("ingest", "unreadable-webhook")}
+
+
+async def test_a_dead_letter_says_where_from_and_keeps_no_secret(server: Server) -> None:
+    credentials = "Basic " + base64.b64encode(b"zen:desk").decode()
+    headers = {"Authorization": credentials, "Cookie": "a=b", "Content-Type": "text/plain"}
+    assert (await post(server, "by-basic", b"what?", headers)).json()["outcome"] == "quarantined"
+    assert (await post(server, "by-header", b"what?", {"X-Our-Word": HEADER_SECRET})).status_code == 200
+    letters = whole(await server.dead_letters())
+    assert {letter.original_topic for letter in letters} == {"webhooks/by-basic", "webhooks/by-header"}
+    kept = {name: value for letter in letters for name, value in letter.headers}
+    assert kept["http_content-type"] == b"text/plain"
+    assert not {"http_authorization", "http_cookie", "http_x-our-word"} & set(kept)
+
+
+async def test_gzip_is_read_and_both_ways_to_sign_it_are_good(server: Server) -> None:
+    zipped = gzip.compress(FEEDBACK)
+    stamp = "2026-05-04T09:00:00Z"
+    payload = body_of({"ticket_id": 7, "ticket_description": "It is slow."})
+    for signed in (payload, gzip.compress(payload)):
+        mac = hmac.digest(ZENDESK_SECRET.encode(), stamp.encode() + signed, "sha256")
+        headers = {
+            "content-encoding": "gzip",
+            "x-zendesk-webhook-signature": base64.b64encode(mac).decode(),
+            "x-zendesk-webhook-signature-timestamp": stamp,
+        }
+        sent = signed if signed.startswith(b"\x1f") else gzip.compress(payload)
+        response = await post(server, "zendesk-eu", sent, headers)
+        assert response.json()["outcome"] == "accepted", response.text
+    broken = zipped[:-10]
+    response = await post(server, "zendesk-eu", broken, zendesk(broken) | {"content-encoding": "gzip"})
+    assert response.json()["outcome"] == "quarantined"
+
+
+async def test_over_16_mib_is_the_one_413(server: Server) -> None:
+    head = f"POST /v1/webhooks/partner HTTP/1.1\r\nHost: x\r\nContent-Length: {16 * 1024 * 1024 + 1}\r\n\r\nx"
+    assert (await server.raw(head.encode())).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_large_body_does_not_keep_others_waiting(server: Server) -> None:
+    """Verified and parsed beside the event loop: a small request that comes after it is answered before it."""
+    body = body_of({"text": "a", "attributes": {"rows": [{"a": number} for number in range(900_000)]}})
+    assert len(body) > 10 * 1024 * 1024
+    finished: list[str] = []
+
+    async def large() -> None:
+        response = await post(server, "partner", body, standard(body, "large"))
+        assert response.json()["outcome"] == "accepted"
+        finished.append("large")
+
+    async def small() -> None:
+        assert (await server.http.get("/healthz")).status_code == 200
+        finished.append("small")
+
+    task = asyncio.create_task(large())
+    while not task.done():
+        await small()
+    await task
+    assert finished.count("small") > 3
+
+
+# ── real payloads, where they are at hand ──
+
+
+async def test_every_zendesk_payload_of_the_corpus_is_answered(server: Server, corpus: Path) -> None:
+    outcomes: dict[str, str] = {}
+    for path in sorted((corpus / CORPUS_ZENDESK).glob("*.json")):
+        response = await post(server, "zendesk-eu", path.read_bytes(), zendesk(path.read_bytes()))
+        assert response.status_code == 200, (path.name, response.text)
+        outcomes[path.stem] = response.json()["outcome"]
+    assert len(outcomes) >= 5
+    assert set(outcomes.values()) == {"accepted", "ignored"}, outcomes
+    assert outcomes["ticket.created"] == outcomes["zulip.trigger_ticket_create_update"] == "accepted"
+
+
+async def test_the_signature_vectors_of_the_corpus(start: Start, corpus: Path) -> None:
+    vectors = {
+        vector["provider"]: vector
+        for vector in json.loads((corpus / "webhooks" / "vectors.json").read_bytes())
+        if vector["provider"] in {"standard-webhooks", "svix", "zendesk"}
+    }
+    assert len(vectors) == 3
+    lines = ["sources:"]
+    for provider, vector in vectors.items():
+        connector = "zendesk" if provider == "zendesk" else "standard"
+        lines.append(f"  - {{name: {provider}, connector: {connector}, secrets: ['{vector['secret']}']}}")
+    for provider, vector in vectors.items():
+        headers = {name.lower(): value for name, value in vector["headers"].items()}
+        stamp = headers.get("webhook-timestamp") or headers.get("svix-timestamp")
+        iso = headers.get("x-zendesk-webhook-signature-timestamp")
+        at = datetime.fromisoformat(iso) if iso else datetime.fromtimestamp(int(stamp or 0), UTC)
+        server = await start(clock=ManualClock(at), sources="\n".join(lines))
+        file = vector.get("body_file")
+        body = (corpus / "webhooks" / file).read_bytes() if file else vector["body"].encode()
+        response = await post(server, provider, body, headers)
+        assert response.status_code == 200, (provider, response.text)
+        problem(await post(server, provider, body + b" ", headers), 401, "signature-invalid")
