@@ -8,13 +8,15 @@ import gc
 import gzip
 import json
 import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import pytest
 import uvicorn
+import uvloop
 from prometheus_client import REGISTRY
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -33,19 +35,29 @@ class Application:
     """Says what it was asked; can be told to wait, to stream for ever, or not to read."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
         self.seen: list[Scope] = []
         self.disconnects = 0
-        self.go = asyncio.Event()
+        self._go = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def release(self) -> None:
+        """Let those who wait go on. From any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._go.set)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
+        self._loop = asyncio.get_running_loop()
         self.seen.append(scope)
         try:
             body = b""
             if scope["path"] != "/unread":
                 body = await read_body(scope, receive, max_bytes=MAX_BODY, content_types=None)
             if scope["path"] == "/wait":
-                await self.go.wait()
+                await self._go.wait()
             if scope["path"] == "/flood":
                 await send({"type": "http.response.start", "status": 200, "headers": []})
                 gone = asyncio.ensure_future(receive())
@@ -138,25 +150,26 @@ class Server:
             return await connection.asked(data)
 
 
-@asynccontextmanager
-async def serving(limits: Limits) -> AsyncIterator[Server]:
-    """A real server on a free port."""
-    app = Application()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = server_config(app, host="127.0.0.1", port=port, limits=limits, graceful_s=1)
+@contextmanager
+def serving(limits: Limits, app: Application | None = None) -> Iterator[Server]:
+    """A real server on a free port, in a thread of its own and on the loop that we ship."""
+    app = app or Application()
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = server_config(app, host="127.0.0.1", port=0, limits=limits, graceful_s=1)
     config.lifespan = "off"
     server = uvicorn.Server(config)
-    server.capture_signals = nullcontext  # type: ignore[method-assign, assignment]
-    task = asyncio.create_task(server.serve())
+    thread = threading.Thread(target=lambda: uvloop.run(server.serve(sockets=[listener])))
+    thread.start()
     try:
-        await until(lambda: server.started)
-        yield Server(port, app)
+        deadline = time.monotonic() + WAIT_S
+        while not server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        yield Server(listener.getsockname()[1], app)
     finally:
-        app.go.set()
+        app.release()
         server.should_exit = True
-        await task
+        thread.join()
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -169,17 +182,30 @@ def refusals(why: str) -> float:
     return REGISTRY.get_sample_value("flywheel_http_refused_total", {"why": why}) or 0.0
 
 
+@pytest.fixture(scope="module")
+def strict_server() -> Iterator[Server]:
+    with serving(LONG) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def hasty_server() -> Iterator[Server]:
+    with serving(SHORT) as server:
+        yield server
+
+
 @pytest.fixture
-async def strict() -> AsyncIterator[Server]:
+def strict(strict_server: Server) -> Server:
     """Deadlines that never come: what is refused here is refused at once."""
-    async with serving(LONG) as server:
-        yield server
+    strict_server.app.forget()
+    return strict_server
 
 
 @pytest.fixture
-async def hasty() -> AsyncIterator[Server]:
-    async with serving(SHORT) as server:
-        yield server
+def hasty(hasty_server: Server) -> Server:
+    """Deadlines that come soon."""
+    hasty_server.app.forget()
+    return hasty_server
 
 
 HOST = b"Host: localhost\r\n"
@@ -360,7 +386,7 @@ async def test_row_7_the_limits_themselves_are_allowed(strict: Server) -> None:
 
 
 async def test_row_6_hosts_can_be_listed() -> None:
-    async with serving(replace(LONG, allowed_hosts=frozenset({b"flywheel.example"}))) as server:
+    with serving(replace(LONG, allowed_hosts=frozenset({b"flywheel.example"}))) as server:
         reply = await server.ask(b"GET / HTTP/1.1\r\nHost: evil\r\n\r\n")
         assert (reply.status, reply.slug) == (400, "bad-framing")
         async with server.connection() as connection:
@@ -437,7 +463,7 @@ async def test_a_bad_request_behind_a_good_one_does_not_spoil_its_answer(strict:
         await connection.send(b"FROB / HTTP/1.1\r\n\r\n")
         await until(lambda: refusals("method-not-allowed") == before + 1)
         await connection.send(GET)
-        strict.app.go.set()
+        strict.app.release()
         assert json.loads((await connection.reply()).body)["path"] == "/wait"
         assert await connection.closed() == b""
     assert len(strict.app.seen) == 1
@@ -450,20 +476,20 @@ async def test_a_bad_body_behind_a_good_request(strict: Server) -> None:
         before = refusals("bad-framing")
         await connection.send(post(b"Transfer-Encoding: chunked\r\n", b"zz\r\n"))
         await until(lambda: refusals("bad-framing") == before + 1)
-        strict.app.go.set()
+        strict.app.release()
         assert json.loads((await connection.reply()).body)["path"] == "/wait"
         assert await connection.closed() == b""
     assert len(strict.app.seen) == 1
 
 
 async def test_more_requests_in_hand_than_allowed_are_told_503() -> None:
-    async with serving(replace(LONG, max_requests=1)) as server:
+    with serving(replace(LONG, max_requests=1)) as server:
         async with server.connection() as one, server.connection() as two:
             await one.send(b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n")
             await until(lambda: len(server.app.seen) == 1)
             reply = await two.asked(GET)
             assert (reply.status, reply.slug, reply.headers["retry-after"]) == (503, "unavailable", "1")
-            server.app.go.set()
+            server.app.release()
             assert (await one.reply()).status == 200
         async with server.connection() as three:
             await three.send(GET)
@@ -471,14 +497,19 @@ async def test_more_requests_in_hand_than_allowed_are_told_503() -> None:
 
 
 async def test_more_connections_than_allowed_end_an_idle_one() -> None:
-    async with serving(replace(LONG, max_connections=2)) as server, server.connection() as busy:
+    with serving(replace(LONG, max_connections=2)) as server:
+        await crowd(server)
+
+
+async def crowd(server: Server) -> None:
+    async with server.connection() as busy:
         await busy.send(b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n")
         await until(lambda: len(server.app.seen) == 1)
         async with server.connection() as idle, server.connection() as new:
             assert await idle.closed() == b""
             await new.send(GET)
             assert (await new.reply()).status == 200
-            server.app.go.set()
+            server.app.release()
             assert (await busy.reply()).status == 200
 
 
@@ -553,7 +584,12 @@ async def test_row_9_a_body_that_trickles(hasty: Server, framing: bytes) -> None
 
 
 async def test_row_9_a_body_that_comes_steadily_is_let_finish() -> None:
-    async with serving(replace(SHORT, body_min_bytes_per_s=1000)) as server, server.connection() as connection:
+    with serving(replace(SHORT, body_min_bytes_per_s=1000)) as server:
+        await come_steadily(server)
+
+
+async def come_steadily(server: Server) -> None:
+    async with server.connection() as connection:
         start = asyncio.get_running_loop().time()
         await connection.send(post(b"Content-Length: 2000\r\n"))
         for _ in range(20):
@@ -616,7 +652,7 @@ async def test_an_application_at_work_has_no_deadline(hasty: Server) -> None:
         await connection.send(b"GET /half")  # and the beginning of the next one does not end the answer to this one
         async with hasty.connection() as idle:
             assert await idle.closed() == b""
-        hasty.app.go.set()
+        hasty.app.release()
         assert json.loads((await connection.reply()).body)["path"] == "/wait"
 
 
@@ -657,26 +693,23 @@ async def test_row_11_slow_sockets_harm_nobody_else(hasty: Server) -> None:
 # ── the shell as a whole ──
 
 
-async def test_rows_16_and_21_through_the_wire() -> None:
-    """gzip and types, with the same reader that the services use."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+class ReadingApplication(Application):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             body = await read_body(scope, receive, max_bytes=1 << 20, content_types=JSON)
         except Problem as problem:
             await send_problem(scope, send, problem)
             return
-        await send(
-            {
-                "type": "http.response.start",
-                "status": 202,
-                "headers": [(b"content-length", b"%d" % len(str(len(body))))],
-            }
-        )
-        await send({"type": "http.response.body", "body": b"%d" % len(body)})
+        said = str(len(body)).encode()
+        headers = [(b"content-length", str(len(said)).encode())]
+        await send({"type": "http.response.start", "status": 202, "headers": headers})
+        await send({"type": "http.response.body", "body": said})
 
-    async with serving(LONG) as server:
-        server.app.__class__ = type("Reading", (Application,), {"__call__": staticmethod(app)})
+
+async def test_rows_16_and_21_through_the_wire() -> None:
+    """gzip and types, with the same reader that the services use."""
+
+    with serving(LONG, ReadingApplication()) as server:
         bomb = gzip.compress(bytes(64 << 20))
         for sent, status in (
             (
@@ -699,10 +732,7 @@ async def test_healthy_requests_start_no_timer(strict: Server) -> None:
     async with strict.connection() as connection:
         await connection.send(GET)
         await connection.reply()
-        [protocol] = [
-            o
-            for o in gc.get_objects()
-            if isinstance(o, GuardedProtocol) and o.transport and not o.transport.is_closing()
-        ]
+        ours = connection.writer.get_extra_info("sockname")
+        [protocol] = [o for o in gc.get_objects() if isinstance(o, GuardedProtocol) and o.client == ours]
         assert protocol.timeout_keep_alive_task is None
         assert protocol.deadline > time.monotonic()
