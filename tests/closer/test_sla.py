@@ -322,7 +322,7 @@ def test_each_is_said_once_and_never_early(steps: list[tuple[str, timedelta]], t
     ).filter(bool),
     st.sampled_from([BERLIN, SHANGHAI, Hours(zone="UTC", days={"mon": ("09:00-10:00",)}), None]),
 )
-def test_the_short_cut_for_fresh_clocks_finds_what_the_long_way_finds(
+def test_the_short_cuts_for_fresh_clocks_find_what_the_long_way_finds(
     begin: int, targets: dict[str, str], team: Hours | None
 ) -> None:
     clocks = sla.start(snapshot(team, **targets), START + timedelta(minutes=begin))
@@ -330,6 +330,7 @@ def test_the_short_cut_for_fresh_clocks_finds_what_the_long_way_finds(
     long = min(sla._unsaid(clocks))
     assert short is not None
     assert short[0] == long[0]
+    assert sla.due(clocks) == {target: sla._due(clocks, target) for target in clocks.running}
 
 
 def test_explain_shows_both_clocks_and_the_days_that_counted() -> None:
