@@ -1,0 +1,176 @@
+"""What can be asked of a case: by a person, by its customer, by the service itself. What it makes of it: `case.py`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+
+from services.closer.sla import ClockSnapshot
+from shared.events.feedback import Priority
+
+NotificationKind = Literal["heard", "answered", "declined"]
+
+
+class Open(Struct, frozen=True):
+    """Feedback that is owed an answer, and no unfinished case of its key."""
+
+    case_id: str
+    workspace: str
+    case_key: str
+    customer: str | None
+    team: str
+    theme: str
+    priority: Priority
+    feedback_id: str
+    received_at: datetime
+    """The clocks start here, not when we got round to it."""
+    snapshot: ClockSnapshot | None
+    """None for history: no clocks."""
+    tier: str | None = None
+    language: str = "und"
+    history: bool = False
+    linked_to: str | None = None
+    kind: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """More feedback. `on_loop`: an answer given on the customer's page, which joins whatever the state."""
+
+    feedback_id: str
+    priority: Priority | None = None
+    on_loop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reassign:
+    team: str | None = None
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    answer: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    answer: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    into: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """`other_unfinished`: the id of another unfinished case of this key: then this one is merged into that one.
+    `snapshot`: today's policy and calendar for the clocks that start anew; None: those that it had."""
+
+    reason: str = ""
+    other_unfinished: str | None = None
+    snapshot: ClockSnapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerSaid:
+    """The answer from the customer's page."""
+
+    solved: bool
+    feedback_id: str | None = None
+    other_unfinished: str | None = None
+    snapshot: ClockSnapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A notification is about to be sent: said before it is tried."""
+
+    kind: NotificationKind
+    generation: int
+    dedup_key: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A notification was sent."""
+
+    kind: NotificationKind
+    generation: int
+    dedup_key: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """A notification was withheld, or could not be sent for good (`failed`)."""
+
+    kind: NotificationKind
+    generation: int
+    reason: str
+    """A slug: `unsubscribed`, `no-address`, `rejected`, `unknown-outcome` …"""
+    failed: bool = False
+    dedup_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """The customer was told and said nothing for `assume_after`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: warn, breach, escalate, assume: whatever is due."""
+
+
+Command = (
+    Join
+    | Acknowledge
+    | Assign
+    | Reassign
+    | Note
+    | Wait
+    | Resume
+    | Resolve
+    | Decline
+    | Merge
+    | Reopen
+    | CustomerSaid
+    | Telling
+    | Told
+    | Untold
+    | Silence
+    | Tick
+)
