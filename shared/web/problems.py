@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.errors import FlywheelError, Rejected, Transient
+from shared.errors import FlywheelError, Misuse, Rejected, Transient
 from shared.telemetry import get_logger
 from shared.web.strict_json import Malformed, Unacceptable, shown
 
@@ -288,6 +288,10 @@ def install(app: FastAPI) -> None:
     """
     from shared.web.routes import make_strict
 
+    if app.max_body_size is not None:
+        raise Misuse(
+            "FastAPI's max_body_size answers in plain text, past every handler; strict routes have their own limit"
+        )
     include = app.include_router
 
     def include_strict(router: APIRouter, *args: Any, **options: Any) -> None:

@@ -102,6 +102,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timed = False  # whether this phase of this message has its deadline
         self._wire_bytes = 0  # of this message, in the pieces before the present one
         self._piece_bytes = 0
+        self._shared_piece = False  # the present piece began with an earlier message
         self._body_bytes = 0
         self._body_since = 0.0
         self._hosts = 0
@@ -161,7 +162,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _unfinished(self) -> None:
         """A piece has ended in the middle of a message: only then are there deadlines to set and bytes to count."""
-        self._wire_bytes += self._piece_bytes
+        if self._shared_piece:
+            self._shared_piece = False  # how much of it is ours nobody says; one piece uncounted harms nobody
+        else:
+            self._wire_bytes += self._piece_bytes
         limits = self.limits
         if self._phase == _HEAD:
             if self._wire_bytes > limits.max_header_bytes:
@@ -182,6 +186,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # ── the parser's callbacks ──
 
     def on_message_begin(self) -> None:
+        self._shared_piece = self._phase != _IDLE
         self._phase = _HEAD
         self._timed = False
         self._wire_bytes = self._body_bytes = self._hosts = 0

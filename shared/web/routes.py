@@ -14,6 +14,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.errors import Misuse
 from shared.web import strict_json
 from shared.web.body import JSON, accepted, read_body, wrong_type
 from shared.web.problems import malformed
@@ -70,9 +71,15 @@ def _content_type(request: Request) -> bytes:
 
 
 def make_strict(router: APIRouter) -> None:
-    """Every route of it, also of the routers that it includes. A route asks its class for a handler when it is included."""
+    """Every route of it, also of the routers that it includes. A route asks its class for a handler when it is included.
+
+    Raises `Misuse` for `max_body_size`, whose refusal is plain text sent past every handler: ours is `MAX_BODY_BYTES`,
+    and `read_body` where a route wants another.
+    """
     router.route_class = StrictRoute
     for route in router.routes:
+        if getattr(route, "max_body_size", None) is not None:
+            raise Misuse(f"{route}: max_body_size answers in plain text; use read_body")
         if type(route) is APIRoute:
             route.__class__ = StrictRoute
         elif isinstance(included := getattr(route, "original_router", None), APIRouter):

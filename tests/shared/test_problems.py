@@ -323,6 +323,17 @@ def test_twice_around_is_once() -> None:
         assert reply.headers.get_list("x-request-id") == [reply.json()["request_id"]]
 
 
+def test_a_plain_text_413_cannot_be_asked_for() -> None:
+    with pytest.raises(Misuse):
+        install(FastAPI(max_body_size=10))
+    app = FastAPI()
+    install(app)
+    router = APIRouter()
+    router.add_api_route("/x", lambda: 1, methods=["POST"], max_body_size=10)
+    with pytest.raises(Misuse):
+        app.include_router(router)
+
+
 def test_the_openapi_document_tells_of_problems(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert "HTTPValidationError" not in json.dumps(document)

@@ -249,6 +249,27 @@ async def test_pipelined_requests_are_answered_in_order(strict: Server) -> None:
         assert [json.loads((await connection.reply()).body)["path"] for _ in range(10)] == [f"/{n}" for n in range(10)]
 
 
+async def test_a_body_and_the_beginning_of_the_next_header_in_one_piece(strict: Server) -> None:
+    """The body's bytes are not counted as the header's, nor as framing of the next body."""
+    body = b"x" * 60_000
+    for split in (10, len(HOST) + 30, len(post(b"Content-Length: 3\r\n")) + 1):
+        async with strict.connection() as connection:
+            following = post(b"Content-Length: 3\r\n", b"abc")
+            await connection.send(post(b"Content-Length: %d\r\n" % len(body), body) + following[:split])
+            assert json.loads((await connection.reply()).body)["body"] == len(body)
+            await connection.send(following[split:])
+            assert json.loads((await connection.reply()).body)["body"] == 3
+
+
+async def test_row_7_also_for_the_second_in_a_pipeline(strict: Server) -> None:
+    async with strict.connection() as connection:
+        await connection.send(GET + b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 17_000 + b"\r\n\r\n")
+        assert (await connection.reply()).status == 200
+        rest = await connection.closed()
+        assert rest == b"" or b" 431 " in rest
+    assert len(strict.app.seen) == 1
+
+
 async def test_too_long_a_pipeline_is_answered_as_far_as_it_is_taken(strict: Server) -> None:
     async with strict.connection() as connection:
         await connection.send(GET * 1000)
