@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import http
+from bench import http, router
 from bench.machine import cores
 from bench.options import Options
 from bench.stage import Stage
@@ -17,6 +17,7 @@ from bench.table import Part, plain, render
 PARTS: dict[str, Callable[[Stage, Options], Part]] = {
     "http": http.single,
     "batch": http.batched,
+    "router": router.measure,
 }
 LIBRARIES = ("uvicorn", "fastapi", "aiokafka", "confluent-kafka", "asyncpg")
 
