@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import http, router
+from bench import closer, http, router
 from bench.machine import cores
 from bench.options import Options
 from bench.stage import Stage
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[Stage, Options], Part]] = {
     "http": http.single,
     "batch": http.batched,
     "router": router.measure,
+    "closer": closer.measure,
 }
 LIBRARIES = ("uvicorn", "fastapi", "aiokafka", "confluent-kafka", "asyncpg")
 

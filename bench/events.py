@@ -39,7 +39,7 @@ _EN_CLAUSES = (
     "my colleague in the other shop sees the same on her laptop",
     "I wrote to you about this two weeks ago and sent the pictures",
     "there are about forty customers a day who go through that screen",
-    "it started after the update of last Tuesday, before that it was fine",
+    "it started after the update of last Tuesday, before that it was not so",
     "when I change the date the list jumps back to the first line",
     "could somebody tell me which setting this depends on",
     "the number in the report and the number on the receipt differ",
@@ -115,7 +115,7 @@ def numeral(number: int) -> bytes:
 
 def pieces(count: int, *, distinct_customers: bool = False, seed: int = SEED) -> list[Piece]:
     """So many different events. Every customer says one of them; with `distinct_customers` each body's number makes
-    another customer."""
+    another customer, and nobody gives a score, so that nobody is content and each is owed an answer."""
     rng = random.Random(seed)
     words = keywords()
     return [_piece(rng, words, index, distinct_customers) for index in range(count)]
@@ -144,7 +144,7 @@ def _piece(rng: random.Random, words: Sequence[str], index: int, distinct_custom
     }
     if index % 4 < 2:
         event["language"] = "zh-CN" if chinese else "en"
-    if index % 5 == 0:
+    if index % 5 == 0 and not distinct_customers:
         event["scores"] = [{"metric": "nps", "value": rng.randint(0, 10)}]
     if index % 3 == 0:
         event["occurred_at"] = f"2026-11-{1 + index % 20:02d}T09:30:00+08:00"
