@@ -16,7 +16,8 @@ MAX_VALUE_CHARS = 1000
 
 def get_logger(service: str) -> Any:
     """A logger whose lines carry `service`."""
-    return structlog.stdlib.get_logger("flywheel").bind(service=service)
+    # Not .bind(): that would settle the configuration at import, before `configure_logging` has set it.
+    return structlog.stdlib.get_logger("flywheel", service=service)
 
 
 def configure_logging(stream: TextIO | None = None, level: str = "INFO") -> None:
