@@ -41,7 +41,7 @@ _log = get_logger("closer")
 
 _CLAIM = """
 SELECT n.case_id, n.kind, n.generation, n.workspace, n.feedback_id, n.channel, n.language, n.status, n.attempts,
-       n.personal, n.traceparent, f.value->>'text' AS words
+       n.personal::text, n.traceparent, f.value->>'text' AS words
 FROM closer.notification n LEFT JOIN closer.feedback f ON f.workspace = n.workspace AND f.id = n.feedback_id
 WHERE n.due_at <= $1 ORDER BY n.due_at LIMIT $2 FOR UPDATE OF n SKIP LOCKED
 """

@@ -88,7 +88,7 @@ class Personal(Struct, omit_defaults=True):
 _data = msgspec.json.Decoder(_Data)
 _personal = msgspec.json.Decoder(Personal)
 
-_CASE = "id, workspace, case_key, customer, team, state, assignee, opened_at, version, first_feedback_id, traceparent, data, personal"
+_CASE = "id, workspace, case_key, customer, team, state, assignee, opened_at, version, first_feedback_id, traceparent, data::text, personal::text"
 
 
 @dataclass(slots=True)
@@ -117,7 +117,7 @@ class Snapshots:
     async def load(self, driver: Driver, identities: Iterable[str]) -> None:
         missing = {identity for identity in identities if identity not in self._known}
         if missing:
-            for row in await driver.fetch("SELECT id, value FROM closer.snapshot WHERE id = ANY($1)", list(missing)):
+            for row in await driver.fetch("SELECT id, value::text FROM closer.snapshot WHERE id = ANY($1)", list(missing)):
                 self._known[row["id"]] = ClockSnapshot.from_json(msgspec.json.decode(row["value"]))
 
     async def keep(self, driver: Driver, snapshots: Mapping[str, ClockSnapshot]) -> None:
