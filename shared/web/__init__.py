@@ -2,7 +2,7 @@
 
 What it promises, whatever the application inside it does:
 
-* `protocol`: a connection that does not speak HTTP/1.1 properly, or not at all, is answered and closed within
+* `protocol`, `framing`: a connection that does not speak HTTP/1.1 properly, or not at all, is answered and closed within
   seconds, and costs no more than its socket until then.
 * `body`: no more bytes are taken than were allowed, before or after gunzip.
 * `strict_json`: what is accepted can be stored and read again everywhere: no NaN, no NUL, no lone surrogate, no

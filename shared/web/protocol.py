@@ -15,11 +15,9 @@ per server looks at all of them twice a second. A request that comes in one piec
 """
 
 import asyncio
-import re
 import resource
-from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import httptools
@@ -31,50 +29,27 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from shared.web.body import timed_out
+from shared.web.framing import (
+    MAX_CONNECTIONS,
+    METHODS,
+    Limits,
+    Refused,
+    bad_framing,
+    check_address,
+    check_host,
+    headers_too_large,
+    method_not_allowed,
+    no_host,
+    problem_of,
+)
 from shared.web.problems import Problem, malformed, problem_response, send_problem
 
-METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-MAX_CONNECTIONS = 10_000
 MAX_PIPELINED = 16
 MAX_LINGERING_BYTES = 8 * 1024 * 1024
 MAX_CHUNK_OVERHEAD = 8
 """Bytes of framing for each byte of a body: one byte in each chunk costs five."""
 
-_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+")
-_METHOD_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64} [/*h]")
-_ENCODED_SEPARATOR = re.compile(rb"%(?:2[fF]|5[cC]|00)")
-_DOT_SEGMENT = re.compile(rb"/(?:\.|%2[eE]){1,2}(?:/|$)")
-
 _refused = Counter("flywheel_http_refused", "Connections that we ended, by the problem's slug or `idle`.", ["why"])
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long and how much. With a sweep twice a second, what is at 7 s here ends by 8, what is at 27 by 28."""
-
-    idle_s: float = 7.0
-    header_s: float = 7.0
-    body_s: float = 27.0
-    body_min_bytes_per_s: int = 16 * 1024
-    write_s: float = 27.0
-    linger_s: float = 1.0
-    sweep_s: float = 0.5
-    max_header_bytes: int = 16 * 1024
-    max_headers: int = 100
-    max_requests: int = 4096
-    """In hand at once, in this process; more are told 503."""
-    max_connections: int = MAX_CONNECTIONS
-    """Above it, each new one ends an idle one."""
-    allowed_hosts: frozenset[bytes] | None = None
-    """Lower case, with the port where there is one. None: any."""
-
-
-class _Refused(Exception):
-    """Raised in a parser's callback; the parser hands it back as the context of its own error."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.slug)
-        self.problem = problem
 
 
 # Where a connection is in what it sends us. What we send it is uvicorn's business.
@@ -139,7 +114,7 @@ class GuardedProtocol(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
-            self._refuse(_problem_of(error, data if self._wire_bytes == 0 else b""))
+            self._refuse(problem_of(error, data if self._wire_bytes == 0 else b""))
             return
         if self._phase != _DONE:
             self._unfinished()
@@ -169,7 +144,7 @@ class GuardedProtocol(HttpToolsProtocol):
         limits = self.limits
         if self._phase == _HEAD:
             if self._wire_bytes > limits.max_header_bytes:
-                self._refuse(_headers_too_large(limits))
+                self._refuse(headers_too_large(limits))
             elif not self._timed:
                 self._timed = True
                 self.deadline = self.loop.time() + limits.header_s
@@ -179,7 +154,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._body_since = self.loop.time()
                 self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
             if self._wire_bytes > 4 * limits.max_header_bytes + (1 + MAX_CHUNK_OVERHEAD) * self._body_bytes:
-                self._refuse(_bad_framing("There is more framing than body."))
+                self._refuse(bad_framing("There is more framing than body."))
                 return
             self.deadline = self._body_since + limits.body_s + self._body_bytes / limits.body_min_bytes_per_s
 
@@ -198,7 +173,7 @@ class GuardedProtocol(HttpToolsProtocol):
         name = name.lower()
         if name == b"host":
             self._hosts += 1
-            self._check_host(value)
+            check_host(value, self._hosts, self.limits.allowed_hosts)
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -234,39 +209,32 @@ class GuardedProtocol(HttpToolsProtocol):
         self.deadline = inf
         super().on_message_complete()
 
-    def _check_host(self, value: bytes) -> None:
-        if self._hosts > 1 or not _HOST.fullmatch(value):
-            raise _Refused(_bad_framing("There must be one Host header, and it must name a host."))
-        allowed = self.limits.allowed_hosts
-        if allowed is not None and value.lower() not in allowed:
-            raise _Refused(_bad_framing("This host is not served here."))
-
     def _check_head(self) -> None:
         limits = self.limits
         if len(self.headers) > limits.max_headers:
-            raise _Refused(_headers_too_large(limits))
+            raise Refused(headers_too_large(limits))
         if self._wire_bytes + self._piece_bytes > limits.max_header_bytes:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > limits.max_header_bytes:
-                raise _Refused(_headers_too_large(limits))
+                raise Refused(headers_too_large(limits))
         if self.parser.get_method() not in METHODS:
-            raise _Refused(_method_not_allowed())
+            raise Refused(method_not_allowed())
         if self._hosts == 0 or self.parser.get_http_version() != "1.1":
             self._check_old_version()
         url = self.url
         if url[:1] != b"/" or b"//" in url or b"/." in url or b"%" in url:
-            _check_address(url)
+            check_address(url)
         if len(self.pipeline) >= MAX_PIPELINED:
-            raise _Refused(malformed("Too many requests stand in line on one connection."))
+            raise Refused(malformed("Too many requests stand in line on one connection."))
 
     def _check_old_version(self) -> None:
         version = self.parser.get_http_version()
         if version == "1.1":
-            raise _Refused(_bad_framing("There must be one Host header, and it must name a host."))
+            raise Refused(no_host())
         if version != "1.0":
-            raise _Refused(malformed("This is not HTTP/1.1."))
+            raise Refused(malformed("This is not HTTP/1.1."))
         if any(name == b"transfer-encoding" for name, _ in self.headers):
-            raise _Refused(_bad_framing("HTTP/1.0 has no Transfer-Encoding."))
+            raise Refused(bad_framing("HTTP/1.0 has no Transfer-Encoding."))
 
     # ── answers ──
 
@@ -404,42 +372,6 @@ def _sweeper(state: ServerState, every_s: float) -> _Sweeper:
 
 
 # ── refusals ──
-
-
-def _problem_of(error: httptools.HttpParserError, first_bytes: bytes) -> Problem:
-    cause = error.__context__
-    if isinstance(cause, _Refused):
-        return cause.problem
-    if isinstance(error, httptools.HttpParserInvalidMethodError) and _METHOD_LINE.match(first_bytes):
-        return _method_not_allowed()
-    return _bad_framing("This is not a request that can be read in one way only.")
-
-
-def _check_address(url: bytes) -> None:
-    """Raises where a proxy and our router could see two different paths."""
-    path = url.split(b"?", 1)[0]
-    if path[:1] != b"/":
-        raise _Refused(malformed("The address must be a path."))
-    if b"//" in path or _ENCODED_SEPARATOR.search(path) or _DOT_SEGMENT.search(path):
-        raise _Refused(malformed("The address holds an empty or dotted segment, or an encoded separator."))
-
-
-def _bad_framing(detail: str) -> Problem:
-    return Problem(400, "bad-framing", "The request could not be told apart from another.", detail)
-
-
-def _method_not_allowed() -> Problem:
-    allow = ", ".join(sorted(method.decode() for method in METHODS))
-    return Problem(405, "method-not-allowed", "This method is not allowed here.", headers={"Allow": allow})
-
-
-def _headers_too_large(limits: Limits) -> Problem:
-    return Problem(
-        431,
-        "headers-too-large",
-        "The header fields are too large.",
-        f"At most {limits.max_headers} fields and {limits.max_header_bytes:,} bytes with the address.",
-    )
 
 
 async def _too_busy(scope: Scope, receive: Receive, send: Send) -> None:

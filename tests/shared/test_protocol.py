@@ -22,8 +22,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from shared.web.body import JSON, read_body
+from shared.web.framing import Limits
 from shared.web.problems import Problem, send_problem
-from shared.web.protocol import MAX_PIPELINED, GuardedProtocol, Limits, server_config
+from shared.web.protocol import MAX_PIPELINED, GuardedProtocol, server_config
 
 SHORT = Limits(idle_s=0.3, header_s=0.3, body_s=0.5, write_s=0.5, linger_s=0.3, sweep_s=0.05)
 LONG = replace(SHORT, idle_s=60, header_s=60, body_s=60, write_s=60, linger_s=1)
