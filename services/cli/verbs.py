@@ -1,4 +1,7 @@
-"""Every verb, in the order an event meets them: feedback, routing, cases, then what runs and mends the rest."""
+"""Every verb, in the order an event meets them: feedback, routing, cases, then what runs and mends the rest.
+
+`operate` brings the services along and is imported by the verbs that need it, so that the others start at once.
+"""
 
 import json
 import sys
@@ -7,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from services.cli import client, operate, show
+from services.cli import client, show
 from shared.errors import Misuse
 
 app = typer.Typer(
@@ -95,6 +98,8 @@ app.add_typer(rules, name="rules")
 @rules.command("check")
 def rules_check(json_: Json = False) -> None:
     """Load the configuration whole, prove every example, and say what is wrong, with line and column."""
+    from services.cli import operate
+
     ruleset = operate.checked()
     found = {"version": ruleset.version, "rules": len(ruleset.rules), "examples": ruleset.examples}
     show.as_json(found) if json_ else show.say(
@@ -115,6 +120,8 @@ def rules_explain(
     json_: Json = False,
 ) -> None:
     """What would be decided, and why. Nothing is stored."""
+    from services.cli import operate
+
     if (text is None) == (from_ is None):
         raise Misuse("give --text or --from FILE.jsonl")
     bodies = [{"source": "cli", "text": text}] if text is not None else operate.json_lines(from_)
@@ -141,6 +148,8 @@ def sla_explain(
     json_: Json = False,
 ) -> None:
     """What would be due when, on the team's clock and on the customer's."""
+    from services.cli import operate
+
     found = operate.sla_explained(team, priority, tier, at)
     if json_:
         show.as_json(found)
@@ -273,6 +282,8 @@ def up(
 @app.command()
 def init(directory: Path, json_: Json = False) -> None:
     """Write a commented starter configuration into a new or empty folder."""
+    from services.cli import operate
+
     written = operate.write_starter(directory)
     show.as_json({"written": written}) if json_ else show.say("\n".join(written))
 
@@ -280,6 +291,8 @@ def init(directory: Path, json_: Json = False) -> None:
 @app.command()
 def doctor(json_: Json = False) -> None:
     """Check every dependency; say what is wrong and how to mend it."""
+    from services.cli import operate
+
     findings = operate.diagnose()
     if json_:
         show.as_json({"findings": findings})
@@ -298,18 +311,24 @@ app.add_typer(keys, name="keys")
 @keys.command("create")
 def keys_create(
     scope: Annotated[list[str], typer.Option(help="feedback:write, feedback:read, cases:read, cases:write, admin.")],
+    more: Annotated[list[str] | None, typer.Argument(metavar="[SCOPE]...", help="More scopes.")] = None,
     name: Annotated[str, typer.Option(help="Whose or what for: stands as the actor in the timeline.")] = "cli",
     workspace: Annotated[str, typer.Option()] = "default",
     json_: Json = False,
 ) -> None:
     """Make a key. It is shown once."""
-    key_id, key = operate.create_key(workspace, name, scope)
-    show.as_json({"id": key_id, "key": key, "scopes": scope}) if json_ else show.say(key)
+    from services.cli import operate
+
+    scopes = [word for given in [*scope, *(more or [])] for word in given.split(",")]
+    key_id, key = operate.create_key(workspace, name, scopes)
+    show.as_json({"id": key_id, "key": key, "scopes": scopes}) if json_ else show.say(key)
 
 
 @keys.command("list")
 def keys_list(workspace: Annotated[str, typer.Option()] = "default", json_: Json = False) -> None:
     """The keys there are; never the keys themselves."""
+    from services.cli import operate
+
     found = operate.list_keys(workspace)
     if json_:
         show.as_json({"items": found})
@@ -321,6 +340,8 @@ def keys_list(workspace: Annotated[str, typer.Option()] = "default", json_: Json
 @keys.command("revoke")
 def keys_revoke(key_id: str, workspace: Annotated[str, typer.Option()] = "default", json_: Json = False) -> None:
     """Take a key back, at once and everywhere."""
+    from services.cli import operate
+
     operate.revoke_key(workspace, key_id)
     show.as_json({"revoked": key_id}) if json_ else show.say(f"revoked {key_id}")
 
@@ -332,6 +353,8 @@ app.add_typer(db, name="db")
 @db.command("migrate")
 def db_migrate(json_: Json = False) -> None:
     """Bring the schema to the newest version."""
+    from services.cli import operate
+
     before, now = operate.migrate()
     show.as_json({"before": before, "now": now}) if json_ else show.say(f"schema {before or 'empty'} → {now}")
 
@@ -343,6 +366,8 @@ app.add_typer(topics, name="topics")
 @topics.command("apply")
 def topics_apply(json_: Json = False) -> None:
     """Make the topics that the configuration needs."""
+    from services.cli import operate
+
     created = operate.apply_topics()
     show.as_json({"created": created}) if json_ else show.say(
         "\n".join(created) or "nothing to do: all topics are there"
@@ -356,6 +381,8 @@ app.add_typer(dlq, name="dlq")
 @dlq.command("list")
 def dlq_list(json_: Json = False) -> None:
     """What is in the dead-letter topic, and why."""
+    from services.cli import operate
+
     letters = operate.dead_letters()
     if json_:
         show.as_json({"items": [operate.letter_summary(letter) for letter in letters]})
@@ -368,6 +395,8 @@ def dlq_list(json_: Json = False) -> None:
 @dlq.command("show")
 def dlq_show(letter_id: str, json_: Json = False) -> None:
     """One dead letter with its original bytes."""
+    from services.cli import operate
+
     letter = operate.dead_letter(letter_id)
     if json_:
         show.as_json(operate.letter_whole(letter))
@@ -388,6 +417,8 @@ def dlq_redrive(
     json_: Json = False,
 ) -> None:
     """Send the original bytes to their topic again, marked `redrive: n`."""
+    from services.cli import operate
+
     sent = operate.redrive(letter_ids or [], dry_run)
     if json_:
         show.as_json({"dry_run": dry_run, "redriven": sent})
