@@ -1,0 +1,13 @@
+"""Decides: who owns this feedback, and why.
+
+Promises: **one delivery, one routed event.** Whether an event is a repeat follows from `feedback.received` alone;
+what it becomes and how far we have read are written in one transaction of the log, and nowhere else. So a kill, a
+takeover or a replay reaches the same verdict. Every decision carries its reasons and the version of the rules.
+Left to the caller: topics that exist, and a configuration that was checked.
+
+In the order an event meets them: `handler` (a batch, read → outputs and positions), `seen` (is it a repeat?),
+`feedback` (can it be read?), `text` (folding, script, language), `matcher` (every known word in one pass),
+`classify` over `lexicons` (sentiment, kind, urgency), `conditions` and `ruleset` (routing.yaml, loaded by `rules`),
+`actions/` (what a rule does), `route` (the decision), `outputs` (the messages). Beside them `sse` and `api` answer
+people, `asyncapi` describes the topics.
+"""

@@ -1,0 +1,47 @@
+"""What a rule can do to an event: one file each, found by looking into this folder.
+
+To add one, write `actions/<verb>.py` with the names of `Action` below, and a recorded case beside the others in
+`tests/contracts/payloads/actions/<verb>.json`. In routing.yaml it is then `then: [{<verb>: <params>}]`.
+
+An action is pure: it changes the draft that it is given and nothing else. Actions are applied in the order in which
+the rules, and the actions within a rule, are written; a later one may overrule an earlier one.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import msgspec
+from pydantic import BaseModel
+
+
+class Draft(msgspec.Struct):
+    """What the rules have decided so far about one event; None where none has spoken."""
+
+    team: str | None = None
+    watchers: list[str] = []
+    tags: list[str] = []
+    priority: str | None = None
+    follow_up: bool | None = None
+    discarded: str | None = None
+    """Why nobody gets it."""
+
+
+class Action(Protocol):
+    """A module of this package has these names."""
+
+    Params: type[BaseModel]
+    """What stands behind the verb in routing.yaml; anything else is refused on load."""
+
+    def apply(self, draft: Draft, params: Any) -> None:
+        """Write the decision into the draft."""
+
+    def teams(self, params: Any) -> Iterable[str]:
+        """The teams it names: each must exist."""
+
+    def says(self, params: Any) -> str:
+        """What was done, for the reasons: "assigned to product"."""
+
+
+def one_or_more(value: Any) -> Any:
+    """`product` may stand for `[product]`."""
+    return [value] if isinstance(value, str) else value

@@ -1,0 +1,60 @@
+"""Wiring only."""
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter
+
+from services.router import metrics
+from services.router.api import routes_for
+from services.router.handler import Handler
+from services.router.rules import load
+from services.router.ruleset import Ruleset
+from services.router.settings import read_router_settings
+from shared.config import Config
+from shared.errors import Transient
+from shared.runtime import ASGIApp, Runtime, Service
+
+
+class RouterService:
+    """Implements `shared.runtime.Service`."""
+
+    name = "router"
+    leads = True
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings = read_router_settings(runtime.settings.env)
+        self._handler = Handler(runtime.log, runtime.clock, settings)
+        self._config: Config | None = None
+        self.routes: APIRouter = routes_for(runtime, self._in_force)
+        self.hot_paths: Mapping[str, ASGIApp] = {}
+
+    def _in_force(self) -> tuple[Ruleset, Config]:
+        if self._handler.ruleset is None or self._config is None:
+            raise Transient("no configuration is in force yet")
+        return self._handler.ruleset, self._config
+
+    def check(self, config: Config) -> None:
+        load(config)
+
+    async def configure(self, config: Config) -> None:
+        self._handler.ruleset = load(config)
+        self._config = config
+        metrics.ruleset_rules.set(len(self._handler.ruleset.rules))
+
+    async def run(self) -> None:
+        await self._handler.run()
+
+    async def drain(self) -> None:
+        await self._handler.drain()
+
+    def not_ready(self) -> list[str]:
+        reasons = []
+        if self._handler.ruleset is None:
+            reasons.append("no configuration is in force yet")
+        if self._handler.away is not None:
+            reasons.append(self._handler.away)
+        return reasons
+
+
+async def build(runtime: Runtime) -> Service:
+    return RouterService(runtime)

@@ -1,0 +1,170 @@
+"""What a text and its scores say before any rule is asked: sentiment, kind, urgency, each with a confidence.
+
+The prior is a lexicon's, so it is cheap, explainable and wrong in known ways: it sees words, not meaning. A rule
+always overrules it. Negation turns the next word of feeling within a few words of the same clause ("not good",
+"不是很好"), and makes it milder; "very" and "有点" change its weight. A score that the customer gave says more about
+their feeling than our reading of their words, so it weighs more.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from services.router.lexicons import NEGATES, NOISE
+from services.router.matcher import Scan
+
+NEGATED = -0.7
+"""'Not good' is less bad than 'bad'."""
+NEGATION_REACH = 24
+NEGATION_REACH_HAN = 15
+"""Bytes between a negation and what it negates: three or four words, or five characters of Chinese."""
+FACTOR_REACH = 8
+SOFTENING = 8.0
+"""How much feeling makes half of the scale: one strong word leaves room for more."""
+SCORE_SHARE = 0.65
+LABEL_AT = 0.2
+LOW_SCORE = -0.75
+"""At or below: nps 0–2, one star. Worth an earlier look."""
+MIN_KIND_WEIGHT = 1.0
+
+_clause_ends = re.compile("[.,;:!?\n]|\u00e3\u0080[\u0081\u0082]").search
+_find_letter = re.compile(r"[^\W_]").search
+
+
+class Prior(msgspec.Struct, frozen=True, gc=False):
+    sentiment: str
+    feeling: float
+    """−1 to 1; how far from 0 is also how sure it is."""
+    felt: list[str]
+    """The words that showed it, as they are in the lexicon, `not …` where turned."""
+    scores: list[str]
+    """The scores that showed it: `nps 3`."""
+    kind: str
+    kind_confidence: float
+    kind_words: list[str]
+    urgency: int
+    """2: urgent, 1: high, 0: nothing said."""
+    urgency_words: list[str]
+    low_score: bool
+
+
+def classify(
+    folded: str, scan: Scan, scores: Sequence[Mapping[str, Any]], ranges: Mapping[str, tuple[float, float]]
+) -> Prior:
+    """`ranges`: the least and the most of each metric."""
+    data = scan.data
+    total = 0.0
+    urgency = 0
+    felt: list[str] = []
+    cues: dict[str, list[str]] = {}
+    weights: dict[str, float] = {}
+    urgent: list[str] = []
+    negator_end = factor_end = -1000
+    factor = 1.0
+    for start, end, (word, polarity, role, entry_factor, kind, weight, haste) in scan.words:
+        if role:
+            if role == NEGATES:
+                negator_end = end
+            else:
+                factor, factor_end = entry_factor, end
+            continue
+        negated = start - negator_end <= NEGATION_REACH and _reaches(data[negator_end:start])
+        if polarity:
+            if start - factor_end <= FACTOR_REACH:
+                polarity *= factor
+            if negated:
+                polarity *= NEGATED
+                negator_end = -1000
+                felt.append("not " + word)
+            else:
+                felt.append(word)
+            total += polarity
+        if negated:
+            continue
+        if kind:
+            if kind in weights:
+                weights[kind] += weight
+                cues[kind].append(word)
+            else:
+                weights[kind] = weight
+                cues[kind] = [word]
+        if haste:
+            urgency = max(urgency, haste)
+            urgent.append(word)
+    feeling = total / math.sqrt(total * total + SOFTENING)
+    known: list[str] = []
+    low = False
+    if scores:
+        feeling, known, low = _with_scores(feeling if felt else None, scores, ranges)
+    feeling = int(feeling * 1000) / 1000
+    sentiment = "positive" if feeling >= LABEL_AT else "negative" if feeling <= -LABEL_AT else "neutral"
+    kind, confidence = _kind(folded, weights, total, sentiment, feeling)
+    return Prior(sentiment, feeling, felt, known, kind, confidence, cues.get(kind, _NOTHING), urgency, urgent, low)
+
+
+_NOTHING: list[str] = []
+
+
+def _reaches(between: str) -> bool:
+    """`between`: bytes as characters, from the end of a negation to what may be negated."""
+    return (len(between) <= NEGATION_REACH_HAN or between.isascii()) and _clause_ends(between) is None
+
+
+def _with_scores(
+    words: float | None, scores: Sequence[Mapping[str, Any]], ranges: Mapping[str, tuple[float, float]]
+) -> tuple[float, list[str], bool]:
+    """(feeling, the scores that say something, whether one is among the lowest)."""
+    known: list[str] = []
+    total, low = 0.0, False
+    for score in scores:
+        metric, value = score["metric"], score["value"]
+        if metric in ranges:
+            unit = _unit(metric, value, ranges[metric])
+            total += unit
+            low = low or unit <= LOW_SCORE
+            known.append(f"{metric} {value:g}")
+    if not known:
+        return words or 0.0, known, False
+    mean = total / len(known)
+    return mean if words is None else mean * SCORE_SHARE + words * (1 - SCORE_SHARE), known, low
+
+
+def _unit(metric: str, value: float, bounds: tuple[float, float]) -> float:
+    """The score on −1 to 1. NPS is no even scale: 0–6 are detractors, 7–8 passives."""
+    if metric == "nps":
+        return -1.0 + value / 10 if value < 7 else min(1.0, (value - 7) * 0.4)
+    least, most = bounds
+    return max(-1.0, min(1.0, 2 * (value - least) / (most - least) - 1)) if most > least else 0.0
+
+
+def _kind(folded: str, weights: dict[str, float], total: float, sentiment: str, feeling: float) -> tuple[str, float]:
+    """The kind and how sure it is. `weights` by the words so far; the feeling adds its own."""
+    if not folded:
+        return ("praise" if feeling >= 0.75 else "complaint" if sentiment == "negative" else "comment"), 0.5
+    # A lone 👍 has no letter and says something all the same.
+    if len(folded) <= 16 and not total and (folded.strip(" .!?~。") in NOISE or _find_letter(folded) is None):
+        return "noise", 0.9
+    if "?" in folded:
+        weights["question"] = weights.get("question", 0.0) + (1.5 if folded[-1] == "?" else 0.75)
+    if sentiment == "negative":
+        weights["complaint"] = weights.get("complaint", 0.0) + (0.75 - total * 0.5 if -4.5 < total < 0 else 0.75)
+        weights.pop("praise", None)
+    elif total < 0:
+        weights["complaint"] = weights.get("complaint", 0.0) + 0.5 - total * 0.5
+    elif sentiment == "positive":
+        weights["praise"] = weights.get("praise", 0.0) + (0.5 + total * 0.5 if 0 < total < 5 else 0.5)
+    if not weights:
+        return "comment", 0.5
+    kind, best, every = "comment", MIN_KIND_WEIGHT, 1.0
+    for name, weight in weights.items():
+        every += weight
+        if weight > best or (weight == best and _TIES[name] < _TIES[kind]):
+            kind, best = name, weight
+    return kind, int(best / every * 100) / 100
+
+
+# Where two weigh the same, the one that costs more to overlook.
+_TIES = {"bug": 0, "request": 1, "complaint": 2, "question": 3, "praise": 4, "noise": 5, "comment": 6}

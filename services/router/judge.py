@@ -1,0 +1,173 @@
+"""One record → its outcome: what is written for it, and what it is called. Values in, values out; the memory of ids
+is the only thing that changes, and it is told afterwards whether the batch was committed."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from services.router.feedback import Unreadable, read_feedback, read_object
+from services.router.outputs import decision_message, routed_messages
+from services.router.route import Discarded, route
+from services.router.ruleset import Ruleset
+from services.router.seen import Earlier, SeenIds, identify
+from shared.events.dead_letter import dead_letter_of
+from shared.events.envelope import (
+    CUSTOMER_ACTIVITY,
+    FEEDBACK_RECEIVED,
+    INCOMING_TYPES,
+    WORK_DECLINED,
+    WORK_SHIPPED,
+    Envelope,
+    NotAnEvent,
+)
+from shared.log import Message, Record
+from shared.topics import DEFAULT_WORKSPACE, RECEIVED
+
+SERVICE = "router"
+CRASH = "crash"
+MAX_TRIES = 3
+
+_FEEDBACK = FEEDBACK_RECEIVED.encode()
+_INCOMING = frozenset(name.encode() for name in INCOMING_TYPES)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    what: str
+    """routed, duplicate, conflict, discarded, activity.noted, work.noted or dead-letter: the metric's label."""
+    messages: list[Message]
+    detail: str = ""
+    """Why, where a log line is owed: a slug and a sentence without personal fields."""
+
+
+def judge(record: Record, seen: SeenIds, ruleset: Ruleset, decided_at: str) -> Outcome:
+    """Never raises for what the record holds. What fails without a reason is tried again, then dead-lettered as `crash`."""
+    workspace = workspace_of(record.topic)
+    headers = dict(record.headers)
+    identity = identify(headers)
+    if identity is None or not _sound(headers, workspace):
+        return _dead(record, workspace, "bad-headers", _what_is_wrong(record, workspace))
+    earlier = seen.earlier(identity, record.offset, record.timestamp_ms)
+    if earlier is not None:
+        return _repeat(record, workspace, headers, earlier, decided_at)
+    for tries in range(1, MAX_TRIES + 1):
+        try:
+            return _decide(record, workspace, headers, ruleset, decided_at)
+        except Unreadable as error:
+            return _dead(record, workspace, error.reason, str(error))
+        except Exception as error:  # noqa: BLE001 - one record's defect must not stop the others; the breaker sees it
+            # Its text may quote the customer, so only its kind and its place are told.
+            failure = f"{type(error).__name__} {_place(error)}"
+            if tries == MAX_TRIES:
+                break
+    return _dead(record, workspace, CRASH, f"an unexpected {failure}", attempts=MAX_TRIES)
+
+
+def workspace_of(topic: str) -> str:
+    return DEFAULT_WORKSPACE if topic == RECEIVED else topic.removesuffix("." + RECEIVED)
+
+
+def _sound(headers: Mapping[str, bytes], workspace: str) -> bool:
+    """All that the hot path must know of the headers; `_what_is_wrong` says it in words."""
+    return (
+        headers.get("ce_type") in _INCOMING
+        and headers.get("ce_workspace") == _encoded(workspace)
+        and "ce_source" in headers
+        and headers["ce_id"].isascii()
+    )
+
+
+@lru_cache(maxsize=1024)
+def _encoded(workspace: str) -> bytes:
+    return workspace.encode()
+
+
+def _what_is_wrong(record: Record, workspace: str) -> str:
+    try:
+        envelope = Envelope.from_headers(record.headers)
+    except NotAnEvent as error:
+        return str(error)
+    if envelope.type not in INCOMING_TYPES:
+        return "ce_type is none that is expected here"
+    if envelope.workspace != workspace:
+        return "ce_workspace is not the topic's"
+    return "ce_id or redrive cannot be read"
+
+
+def _decide(record: Record, workspace: str, headers: Mapping[str, bytes], ruleset: Ruleset, decided_at: str) -> Outcome:
+    kind = headers["ce_type"]
+    if kind != _FEEDBACK:
+        return _OTHERS[kind.decode()](record, workspace, headers, decided_at)
+    feedback = read_feedback(record.value)
+    history = headers.get("ce_history") == b"1" or feedback.get("history") is True
+    decision = route(feedback, ruleset, history)
+    if not isinstance(decision, Discarded):
+        return Outcome("routed", routed_messages(record, decision, workspace))
+    found = _decision(workspace, headers, "discarded", f"Rule {decision.rule!r}: {decision.why}.", decided_at)
+    found |= {"rule": decision.rule, "ruleset_version": ruleset.version, "reasons": decision.reasons}
+    return Outcome("discarded", [decision_message(record, workspace, found)])
+
+
+def _repeat(record: Record, workspace: str, headers: Mapping[str, bytes], earlier: Earlier, decided_at: str) -> Outcome:
+    what = "duplicate" if earlier.same_body else "conflict"
+    reason = (
+        "The same delivery came before, with the same content."
+        if earlier.same_body
+        else "The same delivery came before, with other content: the first one stays."
+    )
+    found = _decision(workspace, headers, what, reason, decided_at)
+    found["of"] = f"{record.topic}/{record.partition}/{earlier.offset}"
+    return Outcome(what, [decision_message(record, workspace, found)], reason)
+
+
+def _activity(record: Record, workspace: str, headers: Mapping[str, bytes], decided_at: str) -> Outcome:
+    value = read_object(record.value)
+    if not isinstance(value.get("activity"), str) or not isinstance(value.get("customer"), dict):
+        raise Unreadable("wrong-type", "activity must be a string and customer an object")
+    found = _decision(workspace, headers, "activity.noted", "What a customer did; nobody has to answer it.", decided_at)
+    return Outcome("activity.noted", [decision_message(record, workspace, _with(found, value))])
+
+
+def _work(record: Record, workspace: str, headers: Mapping[str, bytes], decided_at: str) -> Outcome:
+    value = read_object(record.value)
+    if not isinstance(value.get("work_id"), str) or not isinstance(value.get("feedback_ids") or [], list):
+        raise Unreadable("wrong-type", "work_id must be a string and feedback_ids a list")
+    found = _decision(workspace, headers, "work.noted", "Work that feedback is linked to has ended.", decided_at)
+    found["type"] = headers["ce_type"].decode()
+    return Outcome("work.noted", [decision_message(record, workspace, _with(found, value))])
+
+
+_Other = Callable[[Record, str, Mapping[str, bytes], str], Outcome]
+_OTHERS: Mapping[str, _Other] = {CUSTOMER_ACTIVITY: _activity, WORK_SHIPPED: _work, WORK_DECLINED: _work}
+
+
+def _with(decision: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """The event's own members, which the closer and the console may need, under the decision's."""
+    return value | decision
+
+
+def _decision(workspace: str, headers: Mapping[str, bytes], what: str, reason: str, decided_at: str) -> dict[str, Any]:
+    return {
+        "id": headers["ce_id"].decode(),
+        "workspace": workspace,
+        "decision": what,
+        "of": None,
+        "reason": reason,
+        "decided_at": decided_at,
+    }
+
+
+def _dead(record: Record, workspace: str, reason: str, detail: str, attempts: int = 1) -> Outcome:
+    letter = dead_letter_of(record, service=SERVICE, reason=reason, detail=detail, attempts=attempts)
+    return Outcome("dead-letter", letter.messages(workspace), f"{reason}: {detail}")
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of ours or a library's: `route.py:120`."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "somewhere"
+    return f"in {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"

@@ -1,0 +1,304 @@
+"""(feedback, ruleset) → the decision, with the reason for each part of it. Pure and deterministic: the same event under
+the same version is decided the same way by whoever takes over.
+
+The prior (language, sentiment, kind, urgency) is taken from the text and the scores first; rules see it and overrule
+it. A rule decides the team or nobody does, and then the default team owns it: better one team too many asked than a
+customer lost between two. An answer given on the customer's page goes back to the team whose case it is about.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+
+from services.router.actions import Draft
+from services.router.classify import Prior, classify
+from services.router.conditions import Facts
+from services.router.feedback import convert
+from services.router.ruleset import Rule, Ruleset
+from services.router.text import UNKNOWN, fold, language_of
+from shared.events.feedback import Kind
+
+LOOP_SOURCE = "loop"
+GENERAL = "general"
+OWES_NOTHING = frozenset({"praise", "noise"})
+KEY_TIERS = frozenset({"enterprise", "vip", "premium", "platinum", "strategic"})
+"""Customers whose trouble is looked at one step earlier."""
+STEP_UP = {"low": "normal", "normal": "high", "high": "urgent", "urgent": "urgent"}
+MAX_SHOWN_WORDS = 5
+
+Reason = dict[str, Any]
+
+
+class Sentiment(msgspec.Struct, frozen=True, gc=False):
+    label: str
+    score: float
+
+
+class Routing(msgspec.Struct, gc=False):
+    """`shared.events.feedback.Routing`, as it is written on the hot path; a test holds the two together."""
+
+    role: str
+    team: str
+    watchers: list[str]
+    tags: list[str]
+    theme: str
+    kind: str
+    sentiment: Sentiment
+    priority: str
+    language: str
+    confidence: float
+    decided_by: str
+    rule: str | None
+    ruleset_version: str
+    follow_up: bool
+    history: bool
+    reasons: list[Reason]
+
+
+class Discarded(NamedTuple):
+    """A rule says that nobody gets it."""
+
+    why: str
+    rule: str
+    reasons: list[Reason]
+
+
+def route(feedback: Mapping[str, Any], ruleset: Ruleset, history: bool = False) -> Routing | Discarded:
+    """`feedback` as `feedback.read_feedback` gives it."""
+    return _decide(feedback, ruleset, history)[0]
+
+
+def explain(ruleset: Ruleset, feedback: Mapping[str, Any]) -> dict[str, Any]:
+    """One full decision as plain data, nothing stored. Raises `Unreadable` (a `Rejected`) for what is no feedback."""
+    decision, rules = _decide(convert(feedback), ruleset, False)
+    names = [rule.name for rule in rules]
+    if isinstance(decision, Discarded):
+        nothing = dict.fromkeys(field for field in Routing.__struct_fields__ if field != "role")
+        found: dict[str, Any] = nothing | {
+            "tags": [],
+            "watchers": [],
+            "sentiment": {"label": "neutral", "score": 0.0},
+            "confidence": 1.0,
+            "decided_by": "rule",
+            "rule": decision.rule,
+            "ruleset_version": ruleset.version,
+            "follow_up": False,
+            "reasons": decision.reasons,
+        }
+        return found | {"rules": names, "discarded": decision.why}
+    found = msgspec.to_builtins(decision)
+    del found["role"]
+    return found | {"rules": names, "discarded": None}
+
+
+def _decide(feedback: Mapping[str, Any], ruleset: Ruleset, history: bool) -> tuple[Routing | Discarded, list[Rule]]:
+    text, title = feedback.get("text"), feedback.get("title")
+    folded = fold(f"{title}\n{text}" if title and text else text or title or "")
+    scan = ruleset.matcher.scan(folded)
+    scores = feedback.get("scores") or ()
+    prior = classify(folded, scan, scores, ruleset.metrics)
+    language, language_reason = _language(feedback.get("language"), folded, len(scan.data) - 2)
+    loop = _loop(feedback) if feedback.get("source") == LOOP_SOURCE else None
+    kind = prior.kind
+    priority, priority_reason = _priority(feedback, prior)
+
+    draft = Draft()
+    rules: list[Rule] = []
+    decider: Rule | None = None
+    theme = GENERAL
+    reasons: list[Reason] = []
+    if loop is not None and loop.get("team") in ruleset.teams:
+        draft.team = loop["team"]
+        reasons.append(_LOOP_REASON)
+    else:
+        facts = Facts(feedback, folded, scan.terms, prior, language, priority)
+        rules = ruleset.matching(facts)
+        for rule in rules:
+            for step in rule.then:
+                step.apply(draft, step.params)
+            reasons.append(_rule_reason(rule, facts))
+            if draft.discarded is not None:
+                return Discarded(draft.discarded, rule.name, reasons), rules
+            if draft.team is not None:
+                decider, theme = rule, _theme(rule)
+
+    if draft.team is not None:
+        team, decided_by, confidence = draft.team, "rule", 1.0
+    else:
+        team, decided_by, confidence = ruleset.default_team, "default", _blind(len(ruleset.teams))
+        reasons.append(_default_reason(team))
+    reasons.append(_kind_reason(prior, bool(folded)))
+    reasons.append(_sentiment_reason(prior))
+    if draft.priority is not None:
+        priority = draft.priority
+    elif priority_reason is not None:
+        reasons.append(priority_reason)
+    reasons.append(language_reason)
+    follow_up = draft.follow_up if draft.follow_up is not None else kind not in OWES_NOTHING
+    if loop is not None:
+        follow_up = loop.get("solved") is not True
+        reasons.append(_SOLVED if not follow_up else _UNSOLVED)
+    sentiment = Sentiment(prior.sentiment, prior.feeling)
+    watchers = draft.watchers
+    if team in watchers:
+        watchers.remove(team)
+    return (
+        Routing(
+            "owner",
+            team,
+            watchers,
+            draft.tags,
+            theme,
+            kind,
+            sentiment,
+            priority,
+            language,
+            confidence,
+            decided_by,
+            decider.name if decider is not None else None,
+            ruleset.version,
+            follow_up,
+            history,
+            reasons,
+        ),
+        rules,
+    )
+
+
+def _loop(feedback: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    found = (feedback.get("attributes") or {}).get("loop")
+    return found if isinstance(found, dict) else None
+
+
+def _theme(rule: Rule) -> str:
+    for step in rule.then:
+        if step.verb == "tag":
+            return str(step.params.root[0])
+    return GENERAL
+
+
+@lru_cache(maxsize=64)
+def _blind(teams: int) -> float:
+    """What a guess among so many teams is worth."""
+    return round(1 / teams, 2)
+
+
+# ── priority and language ──
+
+
+def _priority(feedback: Mapping[str, Any], prior: Prior) -> tuple[str, Reason | None]:
+    priority, reason = "normal", None
+    if prior.urgency:
+        priority = "urgent" if prior.urgency == 2 else "high"
+        words = _shown(prior.urgency_words)
+        reason = {"code": "priority.words", "text": f"The words say that it is {priority}.", "words": words}
+    elif prior.low_score and prior.sentiment == "negative":
+        priority = "high"
+        reason = {"code": "priority.score", "text": "The score is among the lowest.", "values": prior.scores}
+    elif prior.kind in OWES_NOTHING:
+        priority, reason = "low", _LOW
+    if prior.sentiment == "negative" or prior.kind == "bug":
+        tier = (feedback.get("customer") or {}).get("tier")
+        if tier and tier.lower() in KEY_TIERS:
+            stepped = STEP_UP[priority]
+            reason = {
+                "code": "priority.tier",
+                "text": f"A customer of this tier is in trouble: {stepped} instead of {priority}.",
+                "values": [f"customer.tier {tier}"],
+            }
+            priority = stepped
+    return priority, reason
+
+
+def _language(declared: str | None, folded: str, size: int) -> tuple[str, Reason]:
+    if declared and declared != UNKNOWN:
+        return declared, _declared(declared)
+    language = language_of(folded, size) if folded else UNKNOWN
+    return language, _detected(language)
+
+
+# ── reasons: sentences for people, with the words or values that were seen ──
+
+_LOOP_REASON: Reason = {
+    "code": "loop.answer",
+    "text": "An answer from the customer's page goes to the team of its case.",
+}
+_SOLVED: Reason = {"code": "loop.solved", "text": "The customer says that it is solved: no answer is owed."}
+_UNSOLVED: Reason = {"code": "loop.unsolved", "text": "The customer says that it is not solved: an answer is owed."}
+_LOW: Reason = {"code": "priority.kind", "text": "Nothing has to be done about it soon."}
+_NO_FEELING: Reason = {"code": "sentiment.none", "text": "No word or score shows a feeling."}
+
+
+_BY_WORDS = {label: f"The words are {label}." for label in ("positive", "neutral", "negative")}
+_BY_SCORE = {label: f"The score given is {label}." for label in ("positive", "neutral", "negative")}
+_BY_SCORE_AND_WORDS = {label: f"Score and words together are {label}." for label in ("positive", "neutral", "negative")}
+_KIND_BY_WORDS = {kind: f"The words are those of a {kind}." for kind in get_args(Kind)}
+
+
+def _rule_reason(rule: Rule, facts: Facts) -> Reason:
+    seen = rule.when.why(facts)
+    because = f" because {' and '.join(seen)}" if seen else ""
+    return {"code": "rule.matched", "text": f'Rule "{rule.name}" holds{because}: {rule.done}.', "rule": rule.name}
+
+
+@lru_cache(maxsize=1024)
+def _default_reason(team: str) -> Reason:
+    return {"code": "default.team", "text": f"No rule assigns it, so it goes to the default team, {team}."}
+
+
+def _kind_reason(prior: Prior, worded: bool) -> Reason:
+    if prior.kind_words:
+        return {
+            "code": "kind.words",
+            "text": _KIND_BY_WORDS[prior.kind],
+            "words": _shown(prior.kind_words),
+            "confidence": prior.kind_confidence,
+        }
+    return _kind_by_feeling(prior.kind, prior.kind_confidence, worded)
+
+
+@lru_cache(maxsize=1024)
+def _kind_by_feeling(kind: str, confidence: float, worded: bool) -> Reason:
+    if not worded:
+        text = f"There is a score and no text: {kind}."
+    elif kind == "comment":
+        text = "No word asks, complains or praises: comment."
+    elif kind == "question":
+        text = "It has a question mark."
+    elif kind == "noise":
+        text = "It says nothing that can be acted on."
+    else:
+        text = f"The feeling makes it a {kind}."
+    return {"code": "kind.prior", "text": text, "confidence": confidence}
+
+
+def _sentiment_reason(prior: Prior) -> Reason:
+    if prior.scores:
+        return {
+            "code": "sentiment.score",
+            "text": _BY_SCORE_AND_WORDS[prior.sentiment] if prior.felt else _BY_SCORE[prior.sentiment],
+            "values": prior.scores,
+            "words": _shown(prior.felt),
+        }
+    if prior.felt:
+        return {"code": "sentiment.words", "text": _BY_WORDS[prior.sentiment], "words": _shown(prior.felt)}
+    return _NO_FEELING
+
+
+def _shown(words: list[str]) -> list[str]:
+    """The first few, each once."""
+    return words if len(words) == 1 else list(dict.fromkeys(words))[:MAX_SHOWN_WORDS]
+
+
+@lru_cache(maxsize=1024)
+def _declared(language: str) -> Reason:
+    return {"code": "language.declared", "text": f"The sender says {language}."}
+
+
+@lru_cache(maxsize=1024)
+def _detected(language: str) -> Reason:
+    if language == UNKNOWN:
+        return {"code": "language.unknown", "text": "Neither script nor common words tell the language."}
+    return {"code": "language.detected", "text": f"By script and common words: {language}."}

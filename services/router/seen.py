@@ -1,0 +1,129 @@
+"""Which ids a partition has had within the window: what makes "one delivery, one routed event" true.
+
+A record is a repeat when the same (id, redrive) was *last* seen earlier in its partition, no longer ago than the
+window by the log's own times. That is a function of the input log alone, so the map is only a memory of it: lost with
+the partition, rebuilt by reading the window back (`handler`). Compared is the last occurrence, not the first, because
+a chain of repeats can reach back further than any window.
+
+What a batch brings is kept apart until its transaction has committed: `keep` or `forget`. So after a failed one the
+map is what it was, and only what others wrote since has to be read.
+
+Ids go into dicts of packed integers, one dict for each half of a window; the oldest is let go whole. Times may step
+back at a change of leader, so a little more than the window is kept (`SLACK_MS`); verdicts go by the times themselves.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import NamedTuple
+
+from shared.log import Record
+
+SLACK_MS = 10 * 60 * 1000
+_HASH_BITS = 48
+_OFFSET_BITS = 44
+_HASH_MASK = (1 << _HASH_BITS) - 1
+_OFFSET_MASK = (1 << _OFFSET_BITS) - 1
+_TIME_SHIFT = _HASH_BITS + _OFFSET_BITS
+_HASHED_ID = 1 << 128
+_REDRIVE_SHIFT = 130
+_LOWER_HEX = b"0123456789abcdef-"
+
+
+Identity = tuple[int, int]
+"""What the headers say of a delivery, packed: which it is, and what it said."""
+
+
+class Earlier(NamedTuple):
+    """The last occurrence of the same delivery."""
+
+    offset: int
+    same_body: bool
+
+
+def identify(headers: Mapping[str, bytes]) -> Identity | None:
+    """None when there is no id, or when a number cannot be read."""
+    raw = headers.get("ce_id")
+    if not raw:
+        return None
+    if len(raw) == 36 and raw[8:24:5] == b"----" and not raw.translate(None, _LOWER_HEX):
+        key = int(raw.replace(b"-", b""), 16)
+    else:
+        key = _HASHED_ID | int.from_bytes(blake2b(raw, digest_size=16).digest(), "big")
+    if (redrive := headers.get("redrive")) is not None:
+        if not redrive.isdigit() or len(redrive) > 9:
+            return None
+        key |= int(redrive) << _REDRIVE_SHIFT
+    body = headers.get("ce_bodyhash")
+    return key, (_body(body) if body else 0)
+
+
+def _body(raw: bytes) -> int:
+    try:
+        return int(raw[:12], 16)
+    except ValueError:
+        return int.from_bytes(blake2b(raw, digest_size=6).digest(), "big")
+
+
+class SeenIds:
+    """One partition's. `position`: everything before that offset is in."""
+
+    def __init__(self, window_ms: int, position: int) -> None:
+        self.position = position
+        self._window_ms = window_ms
+        self._generations: list[dict[int, int]] = [{}]
+        """The newest first; an id seen again goes into the newest, where it is found first."""
+        self._begun_ms: list[int] = []
+        """When each generation began: the greatest time then seen."""
+        self._batch: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._generations))
+
+    def earlier(self, identity: Identity, offset: int, timestamp_ms: int) -> Earlier | None:
+        """The last occurrence within the window; this one is noted as the last from now on."""
+        key, body = identity
+        found = self._batch.get(key)
+        if found is None:
+            for generation in self._generations:
+                if (found := generation.get(key)) is not None:
+                    break
+        self._batch[key] = timestamp_ms << _TIME_SHIFT | offset << _HASH_BITS | body
+        if found is None or timestamp_ms - (found >> _TIME_SHIFT) > self._window_ms:
+            return None
+        return Earlier(found >> _HASH_BITS & _OFFSET_MASK, found & _HASH_MASK == body)
+
+    def keep(self, position: int) -> None:
+        """The batch up to `position` is committed."""
+        if self._batch:
+            self._turn(next(reversed(self._batch.values())) >> _TIME_SHIFT)
+            self._generations[0].update(self._batch)
+            self._batch = {}
+        self.position = position
+
+    def forget(self) -> None:
+        """The batch was not committed."""
+        self._batch = {}
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Records read back, in order. Their values are not looked at."""
+        timestamp_ms = 0
+        newest = self._generations[0]
+        for _, _, offset, timestamp_ms, _, _, headers in records:
+            identity = identify(dict(headers))
+            if identity is not None:
+                newest[identity[0]] = timestamp_ms << _TIME_SHIFT | offset << _HASH_BITS | identity[1]
+        if timestamp_ms:
+            self._turn(timestamp_ms)
+
+    def _turn(self, now_ms: int) -> None:
+        """Begin a new generation after half a window; let go of those that ended before the window."""
+        if not self._begun_ms:
+            self._begun_ms = [now_ms]
+        if now_ms - self._begun_ms[0] <= self._window_ms // 2:
+            return
+        self._generations.insert(0, {})
+        self._begun_ms.insert(0, now_ms)
+        # A generation ended when the next one began.
+        while len(self._begun_ms) > 1 and now_ms - self._begun_ms[-2] > self._window_ms + SLACK_MS:
+            self._generations.pop()
+            self._begun_ms.pop()

@@ -1,0 +1,166 @@
+"""The text as the rules and the classifier see it: folded, with its script and its language.
+
+Folding takes away what readers do not mind: case, accents, width, line breaks and invisible characters.
+`fold` is idempotent, and what it does to a text does not depend on which of its paths did it: plain ASCII and the
+usual mix of Chinese and English are folded in a few passes of C, everything else the long way round.
+
+Accents are the marks of Latin, Greek and Cyrillic (U+0300 and its like). The voiced marks of kana, the vowels of
+Thai and the signs of Indic scripts are no accents: without them it would be another word.
+"""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+# Punctuation that has a plain ASCII form, white space, and characters that nobody sees.
+_PLAIN = (
+    {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+    | dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x1f\u00a0\u3000", " ")
+    | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\ufe0e\ufe0f\u00ad", "")
+    | {"‘": "'", "’": "'", "“": '"', "”": '"', "…": "..."}
+)
+_REPLACED = frozenset(_PLAIN)
+_replace_plain = re.compile("[" + "".join(map(re.escape, _PLAIN)) + "]").sub
+# What the fast path has to look at: all but characters that no folding changes, save for the case of A to Z. Those are
+# ASCII, CJK punctuation, kana, Han, the dashes, bullets and arrows of everyday writing, pictographs.
+_find_odd = re.compile(
+    "[^\x00-\x08\x0e-\x1b -\x7f\u2010\u2012-\u2016\u201a\u201b\u201e-\u2022\u2190-\u2199\u21d2\u2605\u2606\u2764"
+    "\u3001-\u301f\u3030\u3041-\u3096\u30a1-\u30fe\u4e00-\u9fff"
+    "\U0001f300-\U0001f5ff\U0001f600-\U0001f64f\U0001f680-\U0001f6ff\U0001f900-\U0001f9ff]"
+).findall
+_drop_accents = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+").sub
+
+
+def fold(text: str) -> str:
+    """Lower case, without accents, in one width, with single spaces. Idempotent."""
+    if text.isascii():
+        return " ".join(text.lower().split())
+    if found := _find_odd(text):
+        odd = set(found)
+        if not odd <= _REPLACED:
+            return " ".join(_fold_slowly(text).split())
+        for char in odd:
+            text = text.replace(char, _PLAIN[char])
+    text = text.lower()
+    return " ".join(text.split()) if "  " in text or text[:1] == " " or text[-1:] == " " else text
+
+
+def _plain(match: re.Match[str]) -> str:
+    return _PLAIN[match[0]]
+
+
+def _fold_slowly(text: str) -> str:
+    """Once more until nothing changes: a few characters fold into what has to be folded again."""
+    for _ in range(8):
+        folded = _replace_plain(_plain, text)
+        folded = unicodedata.normalize("NFKD", folded).casefold()
+        folded = _drop_accents("", unicodedata.normalize("NFKD", folded))
+        folded = _replace_plain(_plain, unicodedata.normalize("NFKC", folded))
+        if folded == text:
+            break
+        text = folded
+    return text
+
+
+# ── words: where a script has them ──
+
+# Scripts that put no space between words (and the Lao, Khmer and Burmese beside Thai): a term is looked for anywhere.
+_UNSPACED = (
+    (0x0E00, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x2E80, 0x2FDF),
+    (0x3005, 0x3007),
+    (0x3040, 0x30FF),
+    (0x31F0, 0x31FF),
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+)
+
+
+@lru_cache(maxsize=4096)
+def in_word(char: str) -> bool:
+    """Whether this character, beside a match, means that the match is only a part of a word."""
+    if not (char.isalnum() or char == "_" or unicodedata.category(char) in {"Mn", "Mc"}):
+        return False
+    code = ord(char)
+    return not any(first <= code <= last for first, last in _UNSPACED)
+
+
+def is_hangul(char: str) -> bool:
+    """Korean has words, but its particles are written onto them: a term is bound at its beginning only."""
+    return "\uac00" <= char <= "\ud7a3" or "\u1100" <= char <= "\u11ff"
+
+
+# ── language ──
+
+UNKNOWN = "und"
+# One Han character says about as much as three letters.
+LETTERS_PER_HAN = 3
+_find_kana = re.compile("[\u3041-\u3096\u30a1-\u30fa]").search
+_find_han = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]").findall
+_find_latin = re.compile("[a-z\u00df-\u024f]").findall
+# Any script but Han and Latin.
+_find_other_script = re.compile("[\u0370-\u1cff\u3041-\u30ff\u3130-\u318f\uac00-\ud7af]").search
+_OTHER_SCRIPTS = (
+    ("ko", re.compile("[\u1100-\u11ff\uac00-\ud7a3]").findall),
+    ("th", re.compile("[\u0e00-\u0e7f]").findall),
+    ("el", re.compile("[\u0370-\u03ff]").findall),
+    ("he", re.compile("[\u0590-\u05ff]").findall),
+    ("ar", re.compile("[\u0600-\u06ff]").findall),
+    ("hi", re.compile("[\u0900-\u097f]").findall),
+    ("uk", re.compile("[ієґ]").findall),
+    ("ru", re.compile("[\u0400-\u04ff]").findall),
+)
+# Short words that one of these languages has and the others do not, folded.
+_STOP_WORDS = {
+    "en": "the and is was are were of for with this that it to you your have has not be my can would how please when"
+    " they we i'm don't it's there which what but from at on",
+    "es": "el los las una del que por para con es esta este muy pero como mas lo al su se cuando hay fue tiene ser todo"
+    " estaba mi ni donde",
+    "de": "der die das und ist nicht ich mit ein eine fur auf den im zu es sich war sie wir bei aber auch wie noch sehr"
+    " dem wird habe kann bitte einen mein",
+    "fr": "le la les des et est une dans pour pas que qui sur avec vous nous je ce cette au aux du mais plus ete tres"
+    " sont etait j'ai c'est mon sa",
+    "pt": "o os uma nao que para com muito mas do da em no na ao por mais foi esta voce tem meu minha quando sao seu",
+}
+_WORDS = {language: frozenset(words.split()) for language, words in _STOP_WORDS.items()}
+_EVERY_STOP_WORD = frozenset().union(*_WORDS.values())
+
+
+def language_of(folded: str, size: int) -> str:
+    """By script, and for Latin letters by stop words; `und` when neither says. `size`: of the text in UTF-8."""
+    length = len(folded)
+    if size != length:
+        if _find_other_script(folded) is not None:
+            language = _by_script(folded)
+            if language is not None:
+                return language
+        elif (size - length) // 2 * (LETTERS_PER_HAN + 1) >= length:
+            return "zh"  # what is left takes one byte (ASCII), two (Latin) or three (Han)
+    found = _EVERY_STOP_WORD.intersection(folded.split())
+    if not found:
+        return UNKNOWN
+    best, second = 0, 0
+    language = UNKNOWN
+    for name, words in _WORDS.items():
+        count = len(found & words)
+        if count > best:
+            best, second, language = count, best, name
+        elif count > second:
+            second = count
+    return language if best > second else UNKNOWN
+
+
+def _by_script(folded: str) -> str | None:
+    """The script with the most to say; None for Latin."""
+    if _find_kana(folded) is not None:
+        return "ja"
+    counts = [(len(found), language) for language, find in _OTHER_SCRIPTS if (found := find(folded))]
+    counts.append((len(_find_han(folded)) * LETTERS_PER_HAN, "zh"))
+    weight, language = max(counts, key=lambda pair: pair[0])
+    if weight < len(_find_latin(folded)):
+        return None
+    return "uk" if language == "ru" and any(name == "uk" for _, name in counts) else language
