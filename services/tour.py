@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx2
 
+from shared.errors import FlywheelError
+
 SAMPLE = Path(__file__).resolve().parents[1] / "deploy" / "sample" / "feedback.jsonl"
 TOLD_ABOUT = "resp-3a07"
 """The external id of the piece whose loop is shown."""
@@ -31,7 +33,8 @@ class _Service:
 
     async def post(self, path: str, **request: Any) -> Any:
         response = await self._http.post(path, **request)
-        response.raise_for_status()
+        if not response.is_success:
+            raise FlywheelError(f"{path} answered {response.status_code}: {response.text[:300]}")
         return response.json() if response.headers.get("content-type", "").startswith("application/json") else None
 
     async def until(self, path: str, good: Any) -> Any:
