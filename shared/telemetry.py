@@ -63,7 +63,8 @@ def _tame(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
 
 def new_traceparent() -> str:
     """A trace begun here: version 00, sampled."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    digits = secrets.token_hex(24)
+    return f"00-{digits[:32]}-{digits[32:]}-01"
 
 
 def traceparent_of(header: str | None) -> str:

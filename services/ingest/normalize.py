@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import msgspec
 from pydantic import BaseModel, ValidationError
 
+from services.ingest.plain import PlainFeedback, read_plain
 from services.ingest.sources import Ranges
 from shared.errors import Rejected
 from shared.events.envelope import CUSTOMER_ACTIVITY, FEEDBACK_RECEIVED, WORK_DECLINED, WORK_SHIPPED, rfc3339
-from shared.events.feedback import Activity, Customer, Feedback, Work
+from shared.events.feedback import Activity, Feedback, Work
 from shared.events.identity import Pseudonyms, body_hash, customer_of, delivery_id
 from shared.log import Message
 from shared.topics import RECEIVED, named
@@ -31,7 +32,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
     WORK_DECLINED: Work,
 }
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode = msgspec.json.Encoder(order="sorted").encode
 _read_feedback = Feedback.__pydantic_validator__.validate_python
 # Letters of the Hangul fillers and the Braille blank: they take room and show nothing.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
@@ -53,7 +54,8 @@ class Content(NamedTuple):
     who: str | None
     """The customer, as `identity.customer_of` names them."""
     external_id: str | None
-    occurred_at: datetime | None
+    occurred_at: str | None
+    """RFC 3339, UTC."""
     canonical: bytes
     hash: str
 
@@ -69,6 +71,14 @@ class Event(NamedTuple):
 
 def feedback_content(value: Any, ranges: Ranges) -> Content:
     """The native body. Raises `Invalid`."""
+    plain = read_plain(value)
+    if plain is not None and not _wrong_with(plain, ranges):
+        return _plain_content(plain)
+    return modelled_content(value, ranges)
+
+
+def modelled_content(value: Any, ranges: Ranges) -> Content:
+    """The native body, by the model itself, which has the last word. Raises `Invalid`."""
     try:
         feedback: Feedback = _read_feedback(value)
     except ValidationError as error:
@@ -117,10 +127,11 @@ def _message(error: Any) -> str:
             return str(error["msg"]).removeprefix("Value error, ")
 
 
-def _wrong_with(feedback: Feedback, ranges: Ranges) -> list[FieldError]:
+def _wrong_with(feedback: Feedback | PlainFeedback, ranges: Ranges) -> list[FieldError]:
     """What the model cannot say: ranges, ids fit to be compared, and that something was said at all."""
     errors: list[FieldError] = []
-    for index, score in enumerate(feedback.scores):
+    scores: Sequence[Any] = feedback.scores
+    for index, score in enumerate(scores):
         allowed = ranges.get(score.metric)
         if allowed is None:
             message = f"is not a known metric ({', '.join(sorted(ranges))}): add it under metrics: in sources.yaml"
@@ -171,48 +182,64 @@ def id_issue(value: str) -> str | None:
 
 
 def content_of(kind: str, model: Any, source: str) -> Content:
-    """A validated model as content."""
-    plain = _plain(model)
+    """A validated model as content. Raises `Invalid` for a time that UTC cannot say."""
+    members = _members(model)
     if kind == FEEDBACK_RECEIVED:
-        if not is_visible(plain.get("text")):
-            plain.pop("text", None)
+        if not is_visible(members.get("text")):
+            members.pop("text", None)
     else:
-        plain["type"] = kind
-    canonical = _encode(plain)
-    customer: Customer | None = getattr(model, "customer", None)
-    return Content(
-        kind,
-        source,
-        None if customer is None else customer_of(customer.id, customer.email),
-        getattr(model, "external_id", None),
-        model.occurred_at,
-        canonical,
-        body_hash(canonical),
+        members["type"] = kind
+    external_id: str | None = getattr(model, "external_id", None)
+    return _content(
+        kind, source, _who(getattr(model, "customer", None)), external_id, members.get("occurred_at"), _encode(members)
     )
 
 
-def _plain(model: BaseModel) -> dict[str, Any]:
+def _plain_content(feedback: PlainFeedback) -> Content:
+    """The same for what the compiled reader took, which has written numbers and times in their one form."""
+    if not is_visible(feedback.text):
+        feedback.text = None
+    who = _who(feedback.customer)
+    return _content(
+        FEEDBACK_RECEIVED, feedback.source, who, feedback.external_id, feedback.occurred_at, _encode(feedback)
+    )
+
+
+def _who(customer: Any) -> str | None:
+    return None if customer is None else customer_of(customer.id, customer.email)
+
+
+def _content(
+    kind: str, source: str, who: str | None, external_id: str | None, occurred_at: str | None, canonical: bytes
+) -> Content:
+    return Content(kind, source, who, external_id, occurred_at, canonical, body_hash(canonical))
+
+
+def _members(model: BaseModel) -> dict[str, Any]:
     """A model as plain data: nothing null or empty, times in UTC, whole numbers as such."""
     found: dict[str, Any] = {}
     for name, value in model.__dict__.items():
-        kind = type(value)
-        if kind is str or kind is bool:
-            found[name] = value
-        elif value is None or value in ((), {}):
+        if value is None or value in ((), {}):
             continue
-        elif kind is tuple:
-            found[name] = [_plain(item) if isinstance(item, BaseModel) else item for item in value]
-        elif kind is datetime:
-            found[name] = rfc3339(value.astimezone(UTC))
-        elif kind is float:
-            found[name] = int(value) if value.is_integer() else value
-        elif isinstance(value, BaseModel):
-            inner = _plain(value)
-            if inner:
+        if isinstance(value, BaseModel):
+            if inner := _members(value):
                 found[name] = inner
+        elif isinstance(value, tuple):
+            found[name] = [_members(item) if isinstance(item, BaseModel) else item for item in value]
+        elif isinstance(value, datetime):
+            found[name] = _utc(name, value)
+        elif isinstance(value, float):
+            found[name] = int(value) if value.is_integer() else value
         else:
             found[name] = value
     return found
+
+
+def _utc(name: str, value: datetime) -> str:
+    try:
+        return rfc3339(value.astimezone(UTC))
+    except OverflowError:
+        raise Invalid([{"field": name, "message": "is outside of the years that UTC can say"}]) from None
 
 
 def event_id(content: Content, workspace: str, idempotency_key: str | None) -> str | None:
@@ -242,13 +269,12 @@ class Builder:
         self, content: Content, event_id: str, received_at: str, traceparent: str, *, history: bool = False
     ) -> Event:
         """`received_at` RFC 3339. The headers are those of `shared.events.envelope.Envelope` (a test holds them to it)."""
-        occurred = received_at if content.occurred_at is None else rfc3339(content.occurred_at.astimezone(UTC))
         headers = [
             *self._fixed,
             ("ce_id", event_id.encode()),
             ("ce_type", content.type.encode()),
             ("ce_source", content.source.encode()),
-            ("ce_time", occurred.encode()),
+            ("ce_time", (content.occurred_at or received_at).encode()),
             ("ce_bodyhash", content.hash.encode()),
             ("traceparent", traceparent.encode()),
         ]

@@ -27,7 +27,7 @@ class NotAnEvent(Rejected):
 
 def rfc3339(at: datetime) -> str:
     """UTC, milliseconds, `Z`."""
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+    return at.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 @dataclass(frozen=True, slots=True)
