@@ -43,10 +43,7 @@ class Row(NamedTuple):
     key: bytes | None
     headers: bytes
     value: bytes
-
-    @property
-    def bytes(self) -> int:
-        return len(self.value) + len(self.headers) + len(self.key or b"") + RECORD_OVERHEAD_BYTES
+    size: int
 
 
 class Catalogue:
@@ -83,12 +80,11 @@ class Placer:
                     raise Rejected(f"there is no topic {name!r}: create it with `flywheel topics apply`")
                 topic = topics[name] = found
             partition = partition_of(key, topic.partitions) if key is not None else next(self._turn) % topic.partitions
-            row = Row(topic.id, partition, key, _encode_headers(headers), value)
-            if row.bytes > MAX_MESSAGE_BYTES:
-                raise Rejected(
-                    f"a message of {row.bytes} bytes for {name}: {MAX_MESSAGE_BYTES} is the most it may have"
-                )
-            rows.append(row)
+            packed = _encode_headers(headers)
+            size = len(value) + len(packed) + len(key or b"") + RECORD_OVERHEAD_BYTES
+            if size > MAX_MESSAGE_BYTES:
+                raise Rejected(f"a message of {size} bytes for {name}: {MAX_MESSAGE_BYTES} is the most it may have")
+            rows.append(Row(topic.id, partition, key, packed, value, size))
         return rows
 
 
@@ -145,13 +141,16 @@ class Appender:
     async def append(self, rows: list[Row]) -> None:
         written: list[asyncio.Future[None]] = []
         for piece in _pieces(rows):
-            if self._bytes > WAITING_MAX_BYTES:
+            if not self._has_room():
                 async with self._room:
                     await self._room.wait_for(self._has_room)
             written.append(self._enqueue(piece))
+        if len(written) == 1:  # the usual case, and the one in a hurry
+            return await written[0]
         for failure in await asyncio.gather(*written, return_exceptions=True):
             if failure is not None:
                 raise failure
+        return None
 
     async def close(self) -> None:
         """Write what is waiting, then stop."""
@@ -168,7 +167,7 @@ class Appender:
             raise Transient("the log is closing")
         if self._task is None:
             self._task = asyncio.create_task(self._write_forever(), name="log-append")
-        size = sum(row.bytes for row in rows)
+        size = sum(row.size for row in rows)
         waiting = _Waiting(rows, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._bytes += size
@@ -211,16 +210,16 @@ class Appender:
 
 def _pieces(rows: list[Row]) -> list[list[Row]]:
     """In order, each small enough for one write."""
-    if len(rows) <= WRITE_MAX_RECORDS and sum(row.bytes for row in rows) <= WRITE_MAX_BYTES:
+    if len(rows) <= WRITE_MAX_RECORDS and sum(row.size for row in rows) <= WRITE_MAX_BYTES:
         return [rows] if rows else []
     pieces: list[list[Row]] = [[]]
     size = 0
     for row in rows:
-        if pieces[-1] and (size + row.bytes > WRITE_MAX_BYTES or len(pieces[-1]) == WRITE_MAX_RECORDS):
+        if pieces[-1] and (size + row.size > WRITE_MAX_BYTES or len(pieces[-1]) == WRITE_MAX_RECORDS):
             pieces.append([])
             size = 0
         pieces[-1].append(row)
-        size += row.bytes
+        size += row.size
     return pieces
 
 
