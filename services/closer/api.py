@@ -22,7 +22,7 @@ from services.closer.policy import Policies, Subject
 from services.closer.records import is_uuid
 from services.closer.store import Driver, Effects, Held, Unit, who_unsubscribed
 from shared.auth import Principal, needs
-from shared.events.case import UNFINISHED, State
+from shared.events.case import State
 from shared.events.envelope import rfc3339
 from shared.events.feedback import TEXT_MAX_CHARS, Priority
 from shared.links import Links
@@ -356,8 +356,6 @@ async def _page(
     if wanted.states:
         where.append("state = ANY(:states)")
         values["states"] = list(wanted.states)
-        if set(wanted.states) <= UNFINISHED:
-            where.append("unfinished")
     if wanted.breached is not None:
         where.append("breached" if wanted.breached else "NOT breached")
     if wanted.q is not None:

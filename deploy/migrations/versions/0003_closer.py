@@ -82,6 +82,7 @@ TABLES = (
     "CREATE INDEX case_due ON closer.case (due_at) WHERE due_at IS NOT NULL",
     "CREATE INDEX case_customer ON closer.case (customer, id) WHERE customer IS NOT NULL",
     "CREATE INDEX case_team ON closer.case (workspace, team, id)",
+    "CREATE INDEX case_state ON closer.case (workspace, state, id)",
     "CREATE INDEX case_assignee ON closer.case (assignee, id) WHERE assignee IS NOT NULL",
     "CREATE INDEX case_breached ON closer.case (workspace, id) WHERE breached",
     # Policy and calendar as they were when a clock started, by a hash of their content.
