@@ -135,9 +135,11 @@ def _with_scores(
 def _unit(metric: str, value: float, bounds: tuple[float, float]) -> float:
     """The score on −1 to 1. NPS is no even scale: 0–6 are detractors, 7–8 passives."""
     if metric == "nps":
-        return -1.0 + value / 10 if value < 7 else min(1.0, (value - 7) * 0.4)
-    least, most = bounds
-    return max(-1.0, min(1.0, 2 * (value - least) / (most - least) - 1)) if most > least else 0.0
+        unit = -1.0 + value / 10 if value < 7 else (value - 7) * 0.4
+    else:
+        least, most = bounds
+        unit = 2 * (value - least) / (most - least) - 1 if most > least else 0.0
+    return max(-1.0, min(1.0, unit))
 
 
 def _kind(folded: str, weights: dict[str, float], total: float, sentiment: str, feeling: float) -> tuple[str, float]:

@@ -109,8 +109,9 @@ def _decide(feedback: Mapping[str, Any], ruleset: Ruleset, history: bool) -> tup
     decider: Rule | None = None
     theme = GENERAL
     reasons: list[Reason] = []
-    if loop is not None and loop.get("team") in ruleset.teams:
-        draft.team = loop["team"]
+    answered = loop.get("team") if loop is not None else None
+    if isinstance(answered, str) and answered in ruleset.teams:
+        draft.team = answered
         reasons.append(_LOOP_REASON)
     else:
         facts = Facts(feedback, folded, scan.terms, prior, language, priority)

@@ -1,0 +1,134 @@
+"""Which delivery was seen: against a slow reference that keeps everything, through turns and commits."""
+
+import uuid
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.router.seen import SLACK_MS, SeenIds, identify
+from shared.log import Headers, Record
+
+HOUR_MS = 3_600_000
+
+
+def headers(name: str, body: str = "aa", redrive: int = 0) -> Headers:
+    found: Headers = [("ce_id", name.encode()), ("ce_bodyhash", body.encode())]
+    return [*found, ("redrive", str(redrive).encode())] if redrive else found
+
+
+def record(offset: int, timestamp_ms: int, given: Headers) -> Record:
+    return Record("feedback.received", 0, offset, timestamp_ms, b"k", b"", given)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        (headers("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), headers("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), True),
+        (headers("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), headers("3f2504e0-4f89-41d3-9a0c-0305e82c3302"), False),
+        (headers("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), headers("3F2504E0-4F89-41D3-9A0C-0305E82C3301"), False),
+        (headers("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), headers("3f2504e04f8941d39a0c0305e82c3301"), False),
+        (headers("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), headers("3f2504e-04f89-41d3-9a0c-0305e82c3301"), False),
+        (headers("x"), headers("x", redrive=1), False),
+        (headers("x", redrive=2), headers("x", redrive=1), False),
+        (headers("x", redrive=1), headers("x", redrive=1), True),
+        (headers("ü"), headers("u"), False),
+    ],
+)
+def test_identity(left: Headers, right: Headers, same: bool) -> None:
+    first, second = identify(dict(left)), identify(dict(right))
+    assert first is not None
+    assert second is not None
+    assert (first[0] == second[0]) is same
+
+
+@pytest.mark.parametrize(
+    "given", [[], [("ce_id", b"")], [("ce_id", b"x"), ("redrive", b"-1")], [("ce_id", b"x"), ("redrive", b"one")]]
+)
+def test_no_identity(given: Headers) -> None:
+    assert identify(dict(given)) is None
+
+
+def test_the_body_tells_a_repeat_from_a_conflict() -> None:
+    seen = SeenIds(HOUR_MS, 0)
+    for offset, (body, expected) in enumerate([("aa", None), ("aa", True), ("bb", False), ("bb", True), ("aa", False)]):
+        identity = identify(dict(headers("x", body)))
+        assert identity is not None
+        earlier = seen.earlier(identity, offset, offset)
+        assert (earlier.same_body if earlier else None) is expected
+        if earlier is not None:
+            assert earlier.offset == offset - 1  # the last one counts, not the first
+
+
+def test_a_batch_that_was_not_committed_was_never_seen() -> None:
+    seen = SeenIds(HOUR_MS, 0)
+    identity = identify(dict(headers("x")))
+    assert identity is not None
+    assert seen.earlier(identity, 0, 0) is None
+    seen.forget()
+    assert seen.earlier(identity, 0, 0) is None
+    seen.keep(1)
+    seen.forget()
+    assert seen.earlier(identity, 1, 1) is not None
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from("abcdef"),
+        st.sampled_from(["aa", "bb"]),
+        st.integers(-SLACK_MS // 4, HOUR_MS // 2),  # times may step back
+        st.sampled_from(["go on", "go on", "keep", "forget", "take over"]),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=300)
+@given(STEPS)
+def test_verdicts_are_those_of_the_whole_history(steps: list[tuple[str, str, int, str]]) -> None:
+    """The reference keeps every record and looks for the last one of the same id."""
+    seen = SeenIds(HOUR_MS, 0)
+    history: list[tuple[str, str, int]] = []
+    committed = 0
+    now_ms = 100 * HOUR_MS
+    for name, body, step_ms, then in steps:
+        now_ms += step_ms
+        offset = len(history)
+        identity = identify(dict(headers(name, body)))
+        assert identity is not None
+        found = seen.earlier(identity, offset, now_ms)
+        last = next((i for i in range(offset - 1, -1, -1) if history[i][0] == name), None)
+        if last is not None and now_ms - history[last][2] <= HOUR_MS:
+            assert found is not None
+            assert (found.offset, found.same_body) == (last, history[last][1] == body)
+        else:
+            assert found is None
+        history.append((name, body, now_ms))
+        if then == "keep":
+            committed = len(history)
+            seen.keep(committed)
+        elif then == "forget":
+            del history[committed:]
+            now_ms = history[-1][2] if history else 100 * HOUR_MS
+            seen.forget()
+        elif then == "take over":
+            del history[committed:]
+            now_ms = history[-1][2] if history else 100 * HOUR_MS
+            seen = SeenIds(HOUR_MS, committed)
+            start = now_ms - HOUR_MS - SLACK_MS
+            first = next((i for i, entry in enumerate(history) if entry[2] >= start), len(history))
+            for begin in range(first, len(history), 7):
+                part = enumerate(history[begin : begin + 7], begin)
+                seen.add([record(i, at, headers(n, b)) for i, (n, b, at) in part])
+
+
+def test_memory_is_let_go_when_the_window_has_passed() -> None:
+    seen = SeenIds(HOUR_MS, 0)
+    per_hour = 1000
+    for offset in range(20 * per_hour):
+        identity = identify(dict(headers(str(uuid.UUID(int=offset)))))
+        assert identity is not None
+        seen.earlier(identity, offset, offset * HOUR_MS // per_hour)
+        if offset % 50 == 49:
+            seen.keep(offset + 1)
+    assert per_hour <= len(seen) <= 2.5 * per_hour
