@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import closer, http, router
+from bench import closer, http, latency, router, takeover
 from bench.machine import cores
 from bench.options import Options
 from bench.stage import Stage
@@ -19,6 +19,8 @@ PARTS: dict[str, Callable[[Stage, Options], Part]] = {
     "batch": http.batched,
     "router": router.measure,
     "closer": closer.measure,
+    "latency": latency.measure,
+    "takeover": takeover.measure,
 }
 LIBRARIES = ("uvicorn", "fastapi", "aiokafka", "confluent-kafka", "asyncpg")
 

@@ -1,0 +1,85 @@
+"""`latency`: from the 202 to the case being there to read, at 200 events/s, each of another customer, so that each
+opens a case, owes a mail and sends it. On both logs, the services apart and all in one process. Each round starts
+them anew; the first two seconds do not count."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+
+from bench.options import Options
+from bench.probe import Seen
+from bench.processes import Program, free_port, run_json
+from bench.stage import Stage
+from bench.table import Part
+
+RATE = 200
+APART = ("router", "ingest", "closer")
+FLYWHEEL = [sys.executable, "-c", "from services.cli import main; main()"]
+
+Start = Callable[[Stage, contextlib.ExitStack, str, str | None], int]
+"""Starts the services on that database (and that Kafka); the port of ingest."""
+
+
+def measure(stage: Stage, options: Options) -> Part:
+    seconds = 2 if options.quick else 15
+    part = Part("latency", f"from the 202 to the case being visible, {RATE} events/s for {seconds} s")
+    with contextlib.ExitStack() as stack:
+        logs: dict[str, str | None] = {"embedded log": None}
+        if options.kafka:
+            logs["Kafka"] = stack.enter_context(stage.kafka())
+        number = 0
+        for round_number in range(options.rounds):
+            for log, bootstrap in logs.items():
+                for name, start in (("apart", _apart), ("all in one", _all_in_one)):
+                    number += 1
+                    seen = _one(stage, start, bootstrap, seconds, number)
+                    variant = f"{name}, {log}"
+                    part.add(variant, _measures(seen))
+                    options.progress(f"latency round {round_number + 1} {variant}: p50 {seen.p50_ms:.1f} ms")
+    for variant in part.variants:
+        part.aim_at_most(f"p50, {variant}", part.median(variant, "p50 ms"), 50, "ms")
+        part.aim_at_most(f"p99, {variant}", part.median(variant, "p99 ms"), 300, "ms")
+    return part
+
+
+def _measures(seen: Seen) -> dict[str, float | None]:
+    return {
+        "p50 ms": seen.p50_ms,
+        "p99 ms": seen.p99_ms,
+        "most ms": seen.most_ms,
+        "posted": seen.posted,
+        "without a case": seen.missing,
+        "not 202": seen.refused,
+        "looks/s": seen.looks_per_s,
+    }
+
+
+def _one(stage: Stage, start: Start, bootstrap: str | None, seconds: int, number: int) -> Seen:
+    database = stage.database()
+    with contextlib.ExitStack() as stack:
+        port = start(stage, stack, database, bootstrap)
+        found = run_json(
+            "bench.probe",
+            *("--port", port, "--key", stage.key(database), "--database", database, "--rate", RATE),
+            *("--seconds", seconds, "--warmup", min(2, seconds / 2), "--start", number * 10**6),
+            env={},
+        )
+    stage.drop(database)
+    return Seen(**found)
+
+
+def _apart(stage: Stage, stack: contextlib.ExitStack, database: str, bootstrap: str | None) -> int:
+    ports = {name: free_port() for name in APART}
+    env = stage.env(database, bootstrap, **{f"{name.upper()}_PORT": str(port) for name, port in ports.items()})
+    for name in APART:
+        program = Program.module(f"services.{name}", env=env, log=stage.log(f"latency-{name}"))
+        stack.enter_context(program).wait_answering(f"http://127.0.0.1:{ports[name]}/readyz")
+    return ports["ingest"]
+
+
+def _all_in_one(stage: Stage, stack: contextlib.ExitStack, database: str, bootstrap: str | None) -> int:
+    port = free_port()
+    command = [*FLYWHEEL, "up", "--port", str(port), "--no-sample"]
+    program = Program(command, stage.env(database, bootstrap), stage.log("latency-all"))
+    stack.enter_context(program).wait_answering(f"http://127.0.0.1:{port}/readyz")
+    return port
