@@ -121,6 +121,8 @@ class TransactionalConsumer(Consumer, Protocol):
         On `Fenced` or `Transient` nothing of `outputs` is ever seen by a committed reader unless the
         positions moved too; the consumer has gone back to the committed positions and the next `poll` calls
         `Listener.assigned` again for each partition that is still ours. So the caller drops the batch and polls.
+        The same after `Rejected` (an output is too large, or its topic is not there): nothing was written, no
+        position has moved, and the same records come again.
         """
 
 

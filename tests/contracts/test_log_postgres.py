@@ -17,11 +17,12 @@ import msgspec
 import pytest
 
 from shared.database.embedded import EmbeddedPostgres
-from shared.errors import Fenced, Transient
+from shared.errors import Fenced, Misuse, Transient
 from shared.log import Message, Record, TopicPartition
 from shared.log.postgres import PostgresLog
 from shared.log.postgres import append as append_module
 from shared.log.postgres.connection import LEASE_S
+from shared.log.postgres.retention import TRIM_LOCK
 from shared.topics import Topic
 from tests.contracts.log_process import Child, Job, Stop, copied, positions_after
 from tests.contracts.test_log import (
@@ -642,3 +643,39 @@ async def test_what_is_too_old_goes_by_offset_and_nobody_is_in_the_way(
     assert await log.trim(datetime.now(UTC) + timedelta(days=8)) == 40
     await producer.append(numbered("in", 1, start=500))
     assert [(r.offset, r.value) for r in await everything(log, "in")] == [(100, b"500")]
+
+
+async def test_retention_runs_by_itself_in_one_process_at_a_time(
+    log: PostgresLog, sql: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await log.producer()).append(numbered("in", 30))
+    await sql.execute("UPDATE log.record SET timestamp_ms = timestamp_ms - 8 * 86400000")
+    await sql.fetchval("SELECT pg_advisory_lock($1)", TRIM_LOCK)
+    monkeypatch.setattr("shared.log.postgres.TRIM_EVERY_S", 0.01)
+    others = [await PostgresLog.open(log._connections.dsn) for _ in range(2)]
+    await log._connections.run(log._trim_alone)
+    assert len(await everything(log, "in")) == 30, "somebody else is at it"
+    await sql.fetchval("SELECT pg_advisory_unlock($1)", TRIM_LOCK)
+
+    async def gone() -> bool:
+        return bool(await sql.fetchval("SELECT count(*) = 0 FROM log.record"))
+
+    await eventually(gone)
+    for other in others:
+        await other.close()
+
+
+# ── what people get wrong ──
+
+
+async def test_a_database_without_our_schema_and_a_name_that_cannot_be(
+    log: PostgresLog, empty_database_url: str
+) -> None:
+    with pytest.raises(Misuse, match="blank"):
+        await log.ensure_topics([Topic("a blank", None)])
+    bare = await PostgresLog.open(empty_database_url)
+    with pytest.raises(Misuse, match="flywheel db migrate"):
+        await bare.topics()
+    with pytest.raises(Misuse, match="flywheel db migrate"):
+        await bare.consumer("g", ["in"], Recorder())
+    await bare.close()

@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncpg
 
-from shared.errors import Transient
+from shared.errors import Misuse, Transient
 from shared.log import Listener, TopicPartition
 from shared.log.postgres.append import Appender, Catalogue, Placer, PostgresProducer
 from shared.log.postgres.connection import Connections, Hub
@@ -67,9 +67,12 @@ class PostgresLog:
         return cls(connections, hub)
 
     async def ensure_topics(self, topics: Sequence[Topic]) -> list[str]:
-        rows = await self._connections.rows(
-            _ENSURE, [t.name for t in topics], [t.partitions for t in topics], [t.retention for t in topics]
-        )
+        try:
+            rows = await self._connections.rows(
+                _ENSURE, [t.name for t in topics], [t.partitions for t in topics], [t.retention for t in topics]
+            )
+        except asyncpg.CheckViolationError as error:
+            raise Misuse(f"a topic that cannot be: {error.detail}") from error
         return [row["name"] for row in rows]
 
     async def topics(self) -> dict[str, int]:

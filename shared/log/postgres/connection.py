@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from shared.database import is_transient, normalise_url
-from shared.errors import Fenced, Transient
+from shared.errors import Fenced, Misuse, Transient
 from shared.telemetry import get_logger
 
 LEASE_S = 3.0
@@ -26,6 +26,7 @@ CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 20.0
 POOL_SIZE = 8
 _FENCED = "FL001"
+_NO_SCHEMA = {"3F000", "42P01", "42883"}
 
 TOPICS_CHANNEL = "flywheel_log"
 GROUPS_CHANNEL = "flywheel_group"
@@ -109,6 +110,8 @@ def translated(error: Exception) -> Exception:
         return Fenced(str(error))
     if isinstance(error, Transient):
         return error
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _NO_SCHEMA:
+        return Misuse("the database lacks the log's tables or functions: run `flywheel db migrate`")
     # The driver's own state is in disorder when the server has said good-bye to an idle connection, but the socket's end
     # has not been noticed yet. The connection is gone; ours to say is only that the outcome is unknown.
     lost = isinstance(error, asyncpg.InternalClientError)
