@@ -19,12 +19,13 @@ from shared.errors import Rejected
 from shared.events.envelope import CUSTOMER_ACTIVITY, FEEDBACK_RECEIVED, WORK_DECLINED, WORK_SHIPPED, rfc3339
 from shared.events.feedback import Activity, Feedback, Work
 from shared.events.identity import Pseudonyms, body_hash, customer_of, delivery_id
-from shared.log import Message
+from shared.log import Headers, Message
 from shared.topics import RECEIVED, named
 from shared.web.problems import FieldError
 from shared.web.strict_json import shown
 
 ID_MAX_CHARS = 255
+KEPT_SOURCES = 1_000
 MODELS: Mapping[str, type[BaseModel]] = {
     FEEDBACK_RECEIVED: Feedback,
     CUSTOMER_ACTIVITY: Activity,
@@ -259,21 +260,15 @@ class Builder:
         self.topic = named(workspace, RECEIVED)
         self._pseudonyms = pseudonyms
         self._workspace_member = b'","workspace":' + msgspec.json.encode(workspace)
-        self._fixed = [
-            ("ce_specversion", b"1.0"),
-            ("content-type", b"application/json"),
-            ("ce_workspace", workspace.encode()),
-        ]
+        self._fixed: dict[tuple[str, str], Headers] = {}
 
     def build(
         self, content: Content, event_id: str, received_at: str, traceparent: str, *, history: bool = False
     ) -> Event:
         """`received_at` RFC 3339. The headers are those of `shared.events.envelope.Envelope` (a test holds them to it)."""
         headers = [
-            *self._fixed,
+            *self._of(content.type, content.source),
             ("ce_id", event_id.encode()),
-            ("ce_type", content.type.encode()),
-            ("ce_source", content.source.encode()),
             ("ce_time", (content.occurred_at or received_at).encode()),
             ("ce_bodyhash", content.hash.encode()),
             ("traceparent", traceparent.encode()),
@@ -293,3 +288,18 @@ class Builder:
         )
         key = self._pseudonyms.key(self.workspace, event_id if content.who is None else content.who)
         return Event(event_id, content.hash, Message(self.topic, key, value, headers))
+
+    def _of(self, kind: str, source: str) -> Headers:
+        """The headers that all events of a type and a source share."""
+        found = self._fixed.get((kind, source))
+        if found is None:
+            if len(self._fixed) >= KEPT_SOURCES:
+                self._fixed.clear()
+            found = self._fixed[kind, source] = [
+                ("ce_specversion", b"1.0"),
+                ("content-type", b"application/json"),
+                ("ce_workspace", self.workspace.encode()),
+                ("ce_type", kind.encode()),
+                ("ce_source", source.encode()),
+            ]
+        return found
