@@ -53,7 +53,6 @@ class _Runner:
 def measure(stage: Stage, options: Options) -> Part:
     count = 6_000 if options.quick else 200_000
     part = Part("router", f"{count} events, {DEFAULT_PARTITIONS} partitions, 200 rules, one process", PIPE)
-    )
     messages = received.messages(pieces(20_000), count, SECRET)
     if options.kafka:
         with stage.kafka() as bootstrap:
