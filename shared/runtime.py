@@ -40,6 +40,8 @@ from shared.web.protocol import server_config
 
 CONFIG_POLL_S = 1.0
 CLOCK_SYNC_S = 10.0
+START_PATIENCE_S = 120.0
+START_RETRY_S = 1.0
 DRAIN_REQUESTS_S = 4
 DRAIN_SERVICES_S = 4.0
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -231,8 +233,6 @@ class Process:
 
     async def run(self, host: str, port: int, started: Callable[[], Awaitable[None]] | None = None) -> None:
         """Serve until SIGTERM or SIGINT. `started` runs beside, once the port answers."""
-        await self.offer()
-        await self.follow()
         server = _Server(server_config(self.application(), host=host, port=port, graceful_s=DRAIN_REQUESTS_S))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -306,14 +306,32 @@ async def serve(
     port: int,
     started: Callable[[Process], Awaitable[None]] | None = None,
 ) -> None:
-    """One process from its settings to its end. Raises `Misuse` (what a person must mend) or `Transient`."""
-    async with open_runtime(settings, name) as runtime:
-        services = [await build(runtime) for build in builds]
-        process = Process(runtime, services)
-        gc.collect()
-        gc.freeze()  # what is alive by now lives as long as the process: it is not looked through again
-        gc.set_threshold(*GC_THRESHOLDS)
+    """One process from its settings to its end. Raises `Misuse` (what a person must mend), or `Transient` when what it
+    depends on stays away for longer than START_PATIENCE_S."""
+    process, opened = await _assembled(settings, builds, name)
+    async with opened:
         await process.run(host, port, None if started is None else lambda: started(process))
+
+
+async def _assembled(
+    settings: Settings, builds: Sequence[Build], name: str
+) -> tuple[Process, contextlib.AsyncExitStack]:
+    """Everything opened, built and configured. A deployment starts in any order: what is away is waited for."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + START_PATIENCE_S
+    while True:
+        try:
+            async with contextlib.AsyncExitStack() as attempt:
+                runtime = await attempt.enter_async_context(open_runtime(settings, name))
+                process = Process(runtime, [await build(runtime) for build in builds])
+                await process.offer()
+                await process.follow()
+                return process, attempt.pop_all()
+        except Transient as error:
+            if loop.time() > deadline:
+                raise
+            _log.warning("start.waiting", reason=str(error))
+            await asyncio.sleep(START_RETRY_S)
 
 
 def run_one(name: str, build: Build, default_port: int) -> int:

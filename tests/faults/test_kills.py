@@ -90,7 +90,10 @@ def _embedded_url(deployment: Deployment) -> str:
 
 
 async def _settled(url: str, ledger: book.Ledger) -> None:
-    """Until everything acknowledged was seen, the outbox is empty and no mail is waiting to go."""
+    """Until everything acknowledged was seen, the outbox is empty and no mail is waiting to go.
+
+    A mail that was in flight at a kill stays `sending` until its lease ends (two minutes), then it is `unknown`.
+    """
     deadline = time.monotonic() + SETTLE_S
     connection = await asyncpg.connect(url)
     try:
@@ -98,7 +101,8 @@ async def _settled(url: str, ledger: book.Ledger) -> None:
             seen = await connection.fetchval("SELECT count(*) FROM published.feedback WHERE source = 'faults'")
             waiting = await connection.fetchval("SELECT count(*) FROM shared.outbox")
             mails = await connection.fetchval(
-                "SELECT count(*) FROM published.notifications WHERE status NOT IN ('sent', 'unknown', 'withheld', 'failed')"
+                "SELECT count(*) FROM published.notifications"
+                " WHERE status NOT IN ('sent', 'unknown', 'withheld', 'failed', 'sending')"
             )
             if seen >= len(ledger.ids) and not waiting and not mails:
                 return
