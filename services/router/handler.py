@@ -154,14 +154,13 @@ class Handler:
         wait_s = WAIT_FIRST_S
         while not self._stop.is_set():
             try:
-                ruleset = self.ruleset
-                if ruleset is None:
+                if self.ruleset is None:
                     await asyncio.sleep(POLL_S)
                     continue
                 records = await consumer.poll(self._settings.batch_records, POLL_S)
                 self.away, wait_s = None, WAIT_FIRST_S
                 if records:
-                    await self._handle(consumer, records, ruleset)
+                    await self._handle(consumer, records, self.ruleset)
                 await self._watch_lag(consumer)
             except Transient as error:
                 self._forget()

@@ -1,0 +1,266 @@
+"""The router's routes over a real socket: a team's stream with resume, the rules, one decision explained."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import insert
+
+from services.router.app import build
+from services.router.sse import BadCursor, Cursors, frame
+from shared.auth import Keys
+from shared.config import ConfigError, config_of, read_dir
+from shared.database.tables import workspace
+from shared.log import Message
+from shared.runtime import Process, serve
+from shared.settings import read_settings
+from shared.topics import RECEIVED
+from tests.brokers import free_port
+from tests.router.rulesets import TEAMS
+from tests.router.test_handler import message, new_id
+
+PATIENCE_S = 30.0
+RULES = """
+rules:
+  - {name: refund, when: {text: {contains: refund}}, then: [{assign: product}, {watch: sales}]}
+"""
+
+
+@dataclass
+class Served:
+    """A router process, as `python -m services.router` makes one."""
+
+    process: Process
+    url: str
+    key: str
+    config: Path
+
+    def client(self) -> httpx2.AsyncClient:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE_S)
+
+    async def post(self, *messages: Message) -> None:
+        producer = await self.process.runtime.log.producer()
+        await producer.append(messages)
+
+
+@pytest.fixture
+async def served(database_url: str, tmp_path: Path) -> AsyncIterator[Served]:
+    config = tmp_path / "config"
+    config.mkdir()
+    for name, text in {
+        "routing.yaml": RULES,
+        "teams.yaml": TEAMS,
+        "sources.yaml": "sources: []",
+        "sla.yaml": "policies: [{name: default, acknowledge: 8h}]",
+    }.items():
+        (config / name).write_text(text)
+    settings = read_settings({"FLYWHEEL_SECRET": "s"}, data_dir=tmp_path, config_dir=config).with_database(database_url)
+    started: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
+
+    async def tell(process: Process) -> None:
+        started.set_result(process)
+
+    port = free_port()
+    task = asyncio.create_task(serve(settings, [build], name="router", host="127.0.0.1", port=port, started=tell))
+    either: set[asyncio.Future[Any]] = {task, started}
+    done, _ = await asyncio.wait(either, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+    if task in done:
+        task.result()
+    process = await started
+    created = await Keys(process.runtime.database, process.runtime.clock).create("default", "test", ["feedback:read"])
+    yield Served(process, f"http://127.0.0.1:{port}", created.key, config)
+    process.runtime.stopping.set()
+    async with asyncio.timeout(PATIENCE_S):
+        await task
+
+
+@asynccontextmanager
+async def streaming(
+    client: httpx2.AsyncClient, team: str, *, start: str = "beginning", last: str | None = None
+) -> AsyncIterator[AsyncIterator[dict[str, str]]]:
+    headers = {"Last-Event-ID": last} if last else {}
+    async with client.stream("GET", f"/v1/teams/{team}/feedback", params={"from": start}, headers=headers) as response:
+        assert response.status_code == 200, await response.aread()
+        assert response.headers["content-type"].startswith("text/event-stream")
+        yield _events(response)
+
+
+async def _events(response: httpx2.Response) -> AsyncIterator[dict[str, str]]:
+    event: dict[str, str] = {}
+    async for line in response.aiter_lines():
+        if not line and "data" in event:
+            yield event
+            event = {}
+        elif line and not line.startswith(":"):
+            name, _, content = line.partition(": ")
+            event[name] = content
+
+
+async def take(events: AsyncIterator[dict[str, str]], count: int) -> list[dict[str, str]]:
+    found = []
+    async with asyncio.timeout(PATIENCE_S):
+        async for event in events:
+            found.append(event)
+            if len(found) == count:
+                return found
+    raise AssertionError("the stream ended")
+
+
+def ids(events: list[dict[str, str]]) -> list[str]:
+    return [json.loads(event["data"])["id"] for event in events]
+
+
+async def test_a_team_follows_its_feedback_and_resumes_behind_the_last_event(served: Served) -> None:
+    names = [new_id() for _ in range(12)]
+    await served.post(*(message(name, key=f"customer-{number}") for number, name in enumerate(names[:8])))
+    async with served.client() as client:
+        async with streaming(client, "support") as events:
+            first = await take(events, 5)
+        async with streaming(client, "support", last=first[-1]["id"], start="end") as events:
+            rest = await take(events, 3)
+            await served.post(*(message(name, key=f"customer-{number}") for number, name in enumerate(names[8:])))
+            rest += await take(events, 4)
+    assert sorted(ids(first + rest)) == sorted(names)
+    assert {event["event"] for event in first} == {"feedback.routed"}
+    value = json.loads(first[0]["data"])
+    assert value["routing"]["team"] == "support"
+
+
+async def test_from_the_end_only_what_comes_now(served: Served) -> None:
+    before, after = new_id(), new_id()
+    await served.post(message(before))
+    async with served.client() as client:
+        async with streaming(client, "support") as events:
+            await take(events, 1)
+        async with streaming(client, "support", start="end") as events:
+            await served.post(message(after))
+            assert ids(await take(events, 1)) == [after]
+
+
+async def test_a_watching_team_gets_its_copy(served: Served) -> None:
+    name = new_id()
+    await served.post(message(name, "a refund"))
+    async with served.client() as client:
+        for team, role in (("product", "owner"), ("sales", "watcher")):
+            async with streaming(client, team) as events:
+                (event,) = await take(events, 1)
+            assert json.loads(event["data"])["routing"]["role"] == role
+
+
+async def test_the_stream_ends_when_the_process_stops(served: Served) -> None:
+    async with served.client() as client, streaming(client, "support", start="end") as events:
+        served.process.runtime.stopping.set()
+        async with asyncio.timeout(PATIENCE_S):
+            assert [event async for event in events] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/teams/nobody/feedback", {}, 404),
+        ("/v1/teams/dead-letter/feedback", {}, 404),
+        ("/v1/teams/support/feedback?from=middle", {}, 422),
+        ("/v1/teams/support/feedback", {"Last-Event-ID": "AAAA"}, 400),
+        ("/v1/teams/support/feedback", {"Last-Event-ID": "x" * 20_000}, 431),
+        ("/v1/teams/support/feedback", {"Authorization": "Bearer nonsense"}, 401),
+        ("/v1/rules", {"Authorization": "Bearer nonsense"}, 401),
+        ("/schemas/nothing.json", {}, 404),
+    ],
+)
+async def test_what_is_refused(served: Served, path: str, headers: dict[str, str], status: int) -> None:
+    async with served.client() as client:
+        response = await client.get(path, headers=headers)
+        assert response.status_code == status, response.text
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_another_workspaces_key_sees_nothing(served: Served) -> None:
+    runtime = served.process.runtime
+    async with runtime.database.transaction() as connection:
+        await connection.execute(insert(workspace).values(name="acme"))
+    created = await Keys(runtime.database, runtime.clock).create("acme", "test", ["feedback:read"])
+    async with served.client() as client:
+        response = await client.get("/v1/teams/support/feedback", headers={"Authorization": f"Bearer {created.key}"})
+        assert response.status_code == 404
+
+
+async def test_a_decision_is_explained_and_nothing_stored(served: Served) -> None:
+    async with served.client() as client:
+        for body in ({"text": "a refund"}, {"feedback": {"text": "a refund", "source": "x"}}):
+            response = await client.post("/v1/rules/explain", json=body)
+            assert response.status_code == 200
+            found: dict[str, Any] = response.json()
+            assert (found["team"], found["rule"], found["decided_by"]) == ("product", "refund", "rule")
+            wanted = {"tags", "kind", "sentiment", "priority", "language", "confidence", "reasons"}
+            assert wanted <= set(found)
+        assert (await client.post("/v1/rules/explain", json={"text": 5})).status_code == 422
+        assert (await client.post("/v1/rules/explain", json={"feedback": 5})).status_code == 400
+        assert (await client.post("/v1/rules/explain", json=[])).status_code == 422
+    lag = await served.process.runtime.log.lag("nobody", [RECEIVED])
+    assert sum(lag.values()) == 0
+
+
+async def test_the_rules_in_force_and_a_change_of_them(served: Served) -> None:
+    async with served.client() as client:
+        first = (await client.get("/v1/rules")).json()
+        assert [rule["name"] for rule in first["rules"]] == ["refund"]
+        assert first["default_team"] == "support"
+        (served.config / "routing.yaml").write_text(RULES.replace("refund", "return"))
+        async with asyncio.timeout(PATIENCE_S):
+            while (second := (await client.get("/v1/rules")).json())["version"] == first["version"]:
+                await asyncio.sleep(0.05)
+        assert [rule["name"] for rule in second["rules"]] == ["return"]
+        (served.config / "routing.yaml").write_text(RULES.replace("product", "nobody"))
+        with pytest.raises(ConfigError, match="nobody"):
+            served.process.services[0].check(config_of(read_dir(served.config)))
+        response = await client.post("/v1/rules/explain", json={"text": "a return"})
+        assert response.json()["ruleset_version"] == second["version"]
+
+
+async def test_the_topics_are_described(served: Served) -> None:
+    async with httpx2.AsyncClient(base_url=served.url) as client:
+        document = (await client.get("/asyncapi.json")).json()
+        assert document["asyncapi"] == "3.1.0"
+        assert "feedback_routed_support" in document["channels"]
+        schema = (await client.get("/schemas/feedback.routed.json")).json()
+        assert "routing" in schema["properties"]
+
+
+async def test_ready_and_counted(served: Served) -> None:
+    await served.post(message(str(uuid.uuid4())))
+    async with served.client() as client:
+        async with asyncio.timeout(PATIENCE_S):
+            while (await client.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.05)
+        async with streaming(client, "support") as events:
+            await take(events, 1)
+        text = (await client.get("/metrics")).text
+    assert 'router_records_total{outcome="routed"}' in text
+    assert "router_batch_seconds_count" in text
+
+
+@pytest.mark.parametrize("positions", [{0: 0}, {0: 5, 1: 2**40, 2: 0}])
+def test_cursors_come_back_as_they_went(positions: dict[int, int]) -> None:
+    cursors = Cursors("secret")
+    text = cursors.text("feedback.routed.a", positions)
+    assert cursors.positions("feedback.routed.a", text) == positions
+    for wrong in (text[:-1], text + "A", text.swapcase(), "", "é", "A" * 100):
+        with pytest.raises(BadCursor):
+            cursors.positions("feedback.routed.a", wrong)
+    with pytest.raises(BadCursor):
+        cursors.positions("feedback.routed.b", text)
+    with pytest.raises(BadCursor):
+        Cursors("another").positions("feedback.routed.a", text)
+
+
+def test_a_value_of_several_lines_is_one_event() -> None:
+    assert frame("c", b"feedback.routed", b'{"a":\r\n1}') == b'id: c\nevent: feedback.routed\ndata: {"a":\ndata: 1}\n\n'
+    assert frame("c", b"x\nid: forged", b"{}").count(b"\nid:") == 0
