@@ -114,6 +114,8 @@ def is_transient(error: BaseException) -> bool:
         return is_transient(error.orig) if error.orig is not None else False
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_TRANSIENT_SQLSTATES)
+    if isinstance(error, asyncpg.InternalClientError):
+        return True  # what asyncpg says when the server ended an idle connection under it
     if isinstance(error, asyncpg.InterfaceError):
         return "connection" in str(error)
     state = getattr(error, "sqlstate", None)

@@ -156,11 +156,12 @@ Routed = tuple[str, str, int, int]
 
 async def routed_on_postgres(connection: asyncpg.Connection) -> list[Routed]:
     rows = await connection.fetch(
-        """SELECT t.name, r.partition, r."offset", r.headers FROM log.record r JOIN log.topic t ON t.id = r.topic_id
+        """SELECT t.name, r.partition, r."offset", r.headers, r.value
+           FROM log.record r JOIN log.topic t ON t.id = r.topic_id
            WHERE t.name LIKE 'feedback.routed.%' ORDER BY t.name, r.partition, r."offset" """
     )
     decode = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
-    return [(dict(decode(row[3]))["ce_id"].decode(), row[0], row[1], row[2]) for row in rows]
+    return [(dict(decode(row[3]))["ce_id"].decode(), row[0], row[1], row[2]) for row in rows if _is_owners(row[4])]
 
 
 def routed_on_kafka(bootstrap: str) -> list[Routed]:
@@ -198,7 +199,14 @@ def _to_the_ends(judge: Consumer, places: int) -> Iterator[Routed]:
         if message.error():
             ends.add((str(message.topic()), int(message.partition() or 0)))
             continue
+        if not _is_owners(message.value()):
+            continue
         yield _text(message, "ce_id"), str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
+
+
+def _is_owners(value: Any) -> bool:
+    """A watching team's copy is none of the effects that are counted."""
+    return bool(json.loads(value)["routing"]["role"] == "owner")
 
 
 def _text(message: Message, header: str) -> str:
