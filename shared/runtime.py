@@ -310,6 +310,9 @@ async def serve(
     depends on stays away for longer than START_PATIENCE_S."""
     process, opened = await _assembled(settings, builds, name)
     async with opened:
+        gc.collect()
+        gc.freeze()  # what is alive by now lives as long as the process: it is not looked through again
+        gc.set_threshold(*GC_THRESHOLDS)
         await process.run(host, port, None if started is None else lambda: started(process))
 
 
