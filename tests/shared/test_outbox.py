@@ -1,13 +1,14 @@
 """The outbox: published if and only if the effect was committed, in order, by one relay, at least once."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import text
 
 from shared.database import Database, outbox
 from shared.errors import Transient
-from shared.log import Message, TopicPartition
+from shared.log import Message, Producer, TopicPartition
 from shared.log.postgres import PostgresLog
 from shared.topics import Topic
 
@@ -66,12 +67,12 @@ async def test_what_is_committed_is_published_in_order_and_what_is_rolled_back_n
 class _LosesTheAnswer:
     """The real producer, whose answer is lost once after it wrote: an unknown outcome."""
 
-    def __init__(self, producer: object) -> None:
+    def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self.lost = False
 
-    async def append(self, messages: list[Message]) -> None:
-        await self._producer.append(messages)  # type: ignore[attr-defined]
+    async def append(self, messages: Sequence[Message]) -> None:
+        await self._producer.append(messages)
         if not self.lost:
             self.lost = True
             raise Transient("the answer was lost")
