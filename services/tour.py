@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 
+from services.cli import show
 from shared.errors import FlywheelError
 
 SAMPLE = Path(__file__).resolve().parents[1] / "deploy" / "sample" / "feedback.jsonl"
@@ -77,8 +78,7 @@ async def show_the_loop(url: str, key: str, feedback_id: str, mail_dir: Path | N
         if link:
             await service.post(link, data={"solved": "yes", "words": "太好了,谢谢你们!"})
             trace = await service.until(path, lambda t: t["case"]["state"] == "confirmed")
-    for step in trace["steps"]:
-        print(f"  {step['at'][11:23]}  {step['service']:<8} {step['what']:<24} {step.get('why') or ''}".rstrip())
+    show.steps(trace)
     print(f"\n  the case is {trace['case']['state']}")
 
 

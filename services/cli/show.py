@@ -3,11 +3,14 @@
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+WIDTH = 110
 
 
 def _console() -> Console:
@@ -39,15 +42,29 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     _console().print(drawn)
 
 
-def steps(trace: dict[str, Any]) -> None:
-    """The trace of one piece of feedback, a line a step."""
-    feedback = trace["feedback"]
-    say(f"{feedback['id']}  {feedback.get('source', '')}  {short(feedback.get('text') or feedback.get('title'), 60)}")
-    for step in trace["steps"]:
-        say(f"  {clock(step['at'])}  {step['service']:<8} {step['what']:<24} {step.get('why') or ''}".rstrip())
-    case = trace.get("case")
-    if case:
-        say(f"  case {case['id']} is {case['state']}")
+def trace(found: dict[str, Any]) -> None:
+    """The trace of one piece of feedback: what was said, then a line a step."""
+    feedback = found["feedback"]
+    said = feedback.get("text") or feedback.get("title")
+    say(f"{feedback['id']}{'  from ' + feedback['source'] if 'source' in feedback else ''}")
+    if said:
+        say(f"  “{short(said, 100)}”")
+    steps(found)
+    if found.get("case"):
+        say(f"  case {found['case']['id']} is {found['case']['state']}")
+
+
+def steps(found: dict[str, Any]) -> None:
+    """When, which service, what, and under it why."""
+    for step in found["steps"]:
+        what = f"  {clock(step['at'])}  {step['service']:<8} {step['what']}"
+        why = step.get("why") or ""
+        if len(what) + len(why) < WIDTH - 4:
+            say(f"{what:<48}{why}".rstrip())
+        else:
+            say(what)
+            for line in textwrap.wrap(why, WIDTH - 26):
+                say(f"{'':<25}{line}")
 
 
 def clock(at: str | None) -> str:

@@ -86,7 +86,7 @@ def tail(
 def trace(feedback_id: str, json_: Json = False) -> None:
     """What happened to this feedback, step by step, with reasons and times."""
     found = client.call("console", "GET", f"/v1/feedback/{feedback_id}/trace")
-    show.as_json(found) if json_ else show.steps(found)
+    show.as_json(found) if json_ else show.trace(found)
 
 
 # ── rules and clocks ──
