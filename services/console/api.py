@@ -138,12 +138,29 @@ def _steps(feedback: Mapping[str, Any] | None, decisions: Any, timeline: Any) ->
     steps = []
     if feedback is not None:
         steps.append(_step(feedback["received_at"], "ingest", "received", f"from {feedback['source']}"))
-        why = "; ".join(reason["text"] for reason in feedback["reasons"] or ())
+        why = " ".join(reason["text"] for reason in feedback["reasons"] or ())
         steps.append(_step(feedback["routed_at"], "router", f"routed to {feedback['team']}", why))
     steps += [_step(row["at"], "router", row["decision"], row["reason"]) for row in decisions]
     for row in timeline:
-        steps.append(_step(row["at"], "closer", row["what"], row["words"] or row["reason"]) | {"actor": row["actor"]})
+        steps.append(_step(row["at"], "closer", row["what"], _why(row)) | {"actor": row["actor"]})
     return sorted(steps, key=lambda step: step["at"])
+
+
+_NOTIFIED = {"heard": "we heard you", "answered": "here is what we did", "declined": "why not"}
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """What was said or given as the reason; else what the event itself is about."""
+    data = row["data"] or {}
+    if row["words"] or row["reason"]:
+        return str(row["words"] or row["reason"])
+    if row["what"] == "opened":
+        policy = f", under the policy “{data['policy']}”" if data.get("policy") else ""
+        return f"a case for {row['team']}: {data['priority']} {data['kind']}{policy}"
+    if row["what"].startswith("notification.") and "kind" in data:
+        by = f", by {data['channel']}" if data.get("channel") else ""
+        return f"“{_NOTIFIED.get(data['kind'], data['kind'])}”{by}"
+    return ""
 
 
 def _step(at: datetime, service: str, what: str, why: str | None) -> dict[str, Any]:
