@@ -39,13 +39,18 @@ class _Service:
         return response.json() if response.headers.get("content-type", "").startswith("application/json") else None
 
     async def until(self, path: str, good: Any) -> Any:
-        """Ask until the answer is good; the last answer. Raises TimeoutError when patience ends."""
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                response = await self._http.get(path)
-                if response.status_code == 200 and good(response.json()):
-                    return response.json()
-                await asyncio.sleep(0.05)
+        """Ask until the answer is good. Raises `FlywheelError` when the service fails or patience ends."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    response = await self._http.get(path)
+                    if response.status_code == 200 and good(response.json()):
+                        return response.json()
+                    if response.status_code != 404 and not response.is_success:
+                        raise FlywheelError(f"{path} answered {response.status_code}: {response.text[:300]}")
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise FlywheelError(f"{path} was not as expected within {PATIENCE_S:.0f} s") from None
 
 
 async def load_sample(url: str, key: str) -> str:
@@ -67,7 +72,7 @@ async def show_the_loop(url: str, key: str, feedback_id: str, mail_dir: Path | N
     """One piece from its post to the customer's yes. The mail is read where it was written, else left unanswered."""
     async with _Service(url, key) as service:
         path = f"/v1/feedback/{feedback_id}/trace"
-        trace = await service.until(path, lambda t: t["case"])
+        trace = await service.until(path, lambda t: any(n["status"] == "sent" for n in t["notifications"]))
         case = trace["case"]["id"]
         print(f"\nThe loop of one of them\n\n  “{trace['feedback']['text']}”\n")
         await service.post(f"/v1/cases/{case}/acknowledge", json={})

@@ -156,7 +156,7 @@ def _why(row: Mapping[str, Any]) -> str:
         return str(row["words"] or row["reason"])
     if row["what"] == "opened":
         policy = f", under the policy “{data['policy']}”" if data.get("policy") else ""
-        return f"a case for {row['team']}: {data['priority']} {data['kind']}{policy}"
+        return f"{data['priority']} {data['kind']}{policy}"
     if row["what"].startswith("notification.") and "kind" in data:
         by = f", by {data['channel']}" if data.get("channel") else ""
         return f"“{_NOTIFIED.get(data['kind'], data['kind'])}”{by}"
