@@ -16,8 +16,9 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import text
 
-from services.closer import case as cases
-from services.closer.case import Case, Command, IllegalTransition, InvalidCommand, decide, legal_verbs
+from services.closer import commands
+from services.closer.case import Case, IllegalTransition, InvalidCommand, decide, legal_verbs
+from services.closer.commands import Command
 from services.closer.policy import Policies, Subject
 from services.closer.records import is_uuid
 from services.closer.store import Driver, Effects, Held, Unit, who_unsubscribed
@@ -133,7 +134,7 @@ class Desk:
         effects.record(held, decide(held.case, command, effects.now, actor))
         if held.case.state == "merged" and other is not None:
             # The case that goes on says so too, and owes the customer the answer.
-            join = cases.Join(held.first_feedback_id, held.case.priority)
+            join = commands.Join(held.first_feedback_id, held.case.priority)
             effects.record(other, decide(other.case, join, effects.now, actor))
 
     async def _locked(
@@ -163,31 +164,31 @@ class Desk:
     def _command(self, case: Case, other: Held | None, body: Any, verb: str, now: datetime) -> Command:
         match verb:
             case "acknowledge":
-                return cases.Acknowledge()
+                return commands.Acknowledge()
             case "assign":
-                return cases.Assign(body.to)
+                return commands.Assign(body.to)
             case "reassign":
                 if body.team is not None and body.team not in self._teams():
                     raise InvalidCommand(f"team: there is no such team ({', '.join(sorted(self._teams()))})")
-                return cases.Reassign(body.team, body.to)
+                return commands.Reassign(body.team, body.to)
             case "note":
-                return cases.Note(body.text)
+                return commands.Note(body.text)
             case "wait":
-                return cases.Wait(body.reason)
+                return commands.Wait(body.reason)
             case "resume":
-                return cases.Resume(body.reason)
+                return commands.Resume(body.reason)
             case "resolve":
-                return cases.Resolve(body.answer, body.language)
+                return commands.Resolve(body.answer, body.language)
             case "decline":
-                return cases.Decline(body.answer, body.language)
+                return commands.Decline(body.answer, body.language)
             case "merge":
-                return cases.Merge(body.into)
+                return commands.Merge(body.into)
             case _:
                 snapshot = None
                 if not case.history:
                     subject = Subject(case.team, case.priority, case.tier, "", case.theme)
                     snapshot = self._policies().snapshot(subject, now)
-                return cases.Reopen(body.reason, other.case.id if other is not None else None, snapshot)
+                return commands.Reopen(body.reason, other.case.id if other is not None else None, snapshot)
 
 
 _VERBS: tuple[tuple[str, type[_Body], str], ...] = (
@@ -341,7 +342,8 @@ _Q = """
 (id IN (SELECT f.case_id FROM closer.feedback f WHERE f.workspace = :workspace AND f.case_id IS NOT NULL
         AND (f.value->>'text' ILIKE :q OR f.value->>'title' ILIKE :q))
  OR id IN (SELECT t.case_id FROM closer.timeline t WHERE t.workspace = :workspace
-           AND (t.personal->>'text' ILIKE :q OR t.personal->>'answer' ILIKE :q)))
+           AND (convert_from(t.personal, 'UTF8')::jsonb->>'text' ILIKE :q
+                OR convert_from(t.personal, 'UTF8')::jsonb->>'answer' ILIKE :q)))
 """
 
 

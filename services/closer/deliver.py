@@ -16,12 +16,10 @@ from datetime import timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
-import msgspec
-
 from services.closer import metrics
-from services.closer.case import ANSWERED, NotificationKind, Told, Untold, decide
-from services.closer.case import Telling as SayTelling
+from services.closer.case import ANSWERED, decide
 from services.closer.channels import Channel, Outgoing, Unknown
+from services.closer.commands import NotificationKind, Telling, Told, Untold
 from services.closer.links import loop_token
 from services.closer.notify import MailLanguage, Notification, dedup_key
 from services.closer.render import MailContext, mail
@@ -41,7 +39,7 @@ _log = get_logger("closer")
 
 _CLAIM = """
 SELECT n.case_id, n.kind, n.generation, n.workspace, n.feedback_id, n.channel, n.language, n.status, n.attempts,
-       n.personal::text, n.traceparent, f.value->>'text' AS words
+       f.value->>'text' AS words
 FROM closer.notification n LEFT JOIN closer.feedback f ON f.workspace = n.workspace AND f.id = n.feedback_id
 WHERE n.due_at <= $1 ORDER BY n.due_at LIMIT $2 FOR UPDATE OF n SKIP LOCKED
 """
@@ -73,14 +71,6 @@ Outcome = Literal["sent", "retry", "failed", "unknown"]
 
 # Why the customer was not told, by what the last try came to.
 _REASONS: Mapping[Outcome, str] = {"failed": "rejected", "retry": "gave-up", "unknown": "gave-up"}
-
-
-class _To(msgspec.Struct):
-    to: str
-    name: str | None = None
-
-
-_to = msgspec.json.Decoder(_To)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,15 +210,23 @@ class Deliverer:
             effects.record(held, decide(case, untold, effects.now))
             _log.warning(f"notification.{status}", notification=identity, case_id=case.id, reason=reason)
             return None
-        to = _to.decode(row["personal"])
+        assert held.personal.email is not None, "looked at just now"
         if row["attempts"] == 0:  # said before it is tried, and once however often it is tried
-            effects.record(held, decide(case, SayTelling(kind, generation, identity, channel.name), effects.now))
+            effects.record(held, decide(case, Telling(kind, generation, identity, channel.name), effects.now))
         token = str(uuid4())
         await driver.execute(_TAKE, *key, token, effects.now + timedelta(seconds=LEASE_S), channel.name)
         await driver.execute(_ATTEMPT, *key, row["attempts"] + 1, token, effects.now)
         language: MailLanguage = row["language"]
         notification = Notification(
-            kind, identity, channel.name, language, to.to, to.name, case.workspace, case.id, generation
+            kind,
+            identity,
+            channel.name,
+            language,
+            held.personal.email,
+            held.personal.name,
+            case.workspace,
+            case.id,
+            generation,
         )
         return Claim(notification, self._compose(notification, row, held), row["attempts"] + 1, token)
 
@@ -254,7 +252,7 @@ class Deliverer:
             text=written.text,
             html=written.html,
             unsubscribe_url=f"{link}/unsubscribe",
-            traceparent=row["traceparent"],
+            traceparent=held.traceparent,
         )
 
     # ── send, and record ──
@@ -345,7 +343,7 @@ def _way(channel: str) -> str:
 def _not_to_be_sent(row: Any, held: Held, gone: frozenset[tuple[str, str]]) -> str | None:
     """What has changed since the message was owed."""
     case = held.case
-    if row["personal"] is None:
+    if not held.personal.email:
         return "no-address"
     if case.customer is not None and (case.workspace, case.customer) in gone:
         return "unsubscribed"

@@ -19,14 +19,26 @@ When something fails:
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 
 from services.closer import metrics
-from services.closer.case import Case, CustomerSaid, IllegalTransition, Join, Open, Outcome, decide, open_case
+from services.closer.case import Case, IllegalTransition, Outcome, decide, open_case
+from services.closer.commands import CustomerSaid, Join, Open
 from services.closer.policy import Policies, Subject
-from services.closer.records import MERGES_FOLLOWED, DecisionRead, Feedback, Poison, case_id_of, read, workspace_of
+from services.closer.records import (
+    MERGES_FOLLOWED,
+    DecisionRead,
+    Feedback,
+    Poison,
+    Routing,
+    case_id_of,
+    read,
+    workspace_of,
+)
+from services.closer.sla import ClockSnapshot
 from services.closer.store import (
     Cases,
     Driver,
@@ -46,7 +58,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.errors import Fenced, Transient
 from shared.events.dead_letter import dead_letter_of
-from shared.events.identity import Pseudonyms, joined
+from shared.events.identity import Pseudonyms
 from shared.log import Consumer, Log, Producer, Reader, Record, TopicPartition
 from shared.telemetry import get_logger, new_traceparent
 from shared.topics import DECISIONS, ROUTED_PREFIX
@@ -150,9 +162,12 @@ class Handler:
             self._producer = await self._log.producer()
         if self._reader is None:
             self._reader = await self._log.reader()
-        await self.resubscribe()
         if self._consumer is None:
-            self._consumer = await self._log.consumer(GROUP, sorted(self._topics), self)
+            await self.resubscribe()
+            topics = self._topics
+            self._consumer = await self._log.consumer(GROUP, sorted(topics), self)
+            if self._topics != topics:  # a team came while we joined
+                await self._consumer.subscribe(sorted(self._topics))
         self.waiting = None
 
     async def _close(self) -> None:
@@ -379,9 +394,12 @@ class Handler:
         assert self._policies is not None, "configure() comes before run()"
         return self._policies
 
-    def case_key(self, workspace: str, who: str, team: str, theme: str) -> str:
-        """A pseudonym: it stands on `feedback.cases`, which is kept for good."""
-        return self._pseudonyms.key(workspace, joined("case", who, team, theme)).decode()
+    def case_key(self, feedback: Feedback) -> str:
+        """Workspace, customer, team and theme. The record's key is the workspace's and the customer's pseudonym already: it
+        may stand on `feedback.cases`, which is kept for good."""
+        value = feedback.value
+        key = feedback.record.key or self._pseudonyms.key(value.workspace, feedback.customer or value.id)
+        return f"{key.decode('latin-1')}/{value.routing.team}/{value.routing.theme}"
 
     async def held(self, driver: Driver, ids: Sequence[str]) -> dict[str, Held]:
         return await self._cases.by_id(driver, ids)
@@ -405,6 +423,7 @@ class Desk:
         self._finished: dict[tuple[str, str], str] = {}
         self._said: set[tuple[str, str]] = set()
         self._keys: dict[int, tuple[str, str]] = {}
+        self._promises: dict[tuple[str, str, str | None, str, str, int], ClockSnapshot] = {}
 
     async def prepare(self, batch: Sequence[Feedback]) -> None:
         """Everything that the decisions need, in a handful of reads."""
@@ -519,10 +538,6 @@ class Desk:
         value = feedback.value
         routing, customer = value.routing, value.customer
         tier = customer.tier if customer is not None else None
-        snapshot = None
-        if not routing.history:
-            subject = Subject(routing.team, routing.priority, tier, routing.kind, routing.theme)
-            snapshot = self._handler.policies.snapshot(subject, value.received_at)
         outcome = open_case(
             Open(
                 case_id=case_id_of(value.id, value.received_at),
@@ -534,7 +549,7 @@ class Desk:
                 priority=routing.priority,
                 feedback_id=value.id,
                 received_at=value.received_at,
-                snapshot=snapshot,
+                snapshot=None if routing.history else self._promise(routing, tier, value.received_at),
                 tier=tier,
                 language=routing.language,
                 history=routing.history,
@@ -553,6 +568,15 @@ class Desk:
         self.effects.record(held, outcome)
         self._count("opened", value.id)
         return held.case.id
+
+    def _promise(self, routing: Routing, tier: str | None, at: datetime) -> ClockSnapshot:
+        """Policy and calendar for a clock that starts then; asked once a batch for all that are alike."""
+        alike = (routing.team, routing.priority, tier, routing.kind, routing.theme, at.year)
+        found = self._promises.get(alike)
+        if found is None:
+            subject = Subject(routing.team, routing.priority, tier, routing.kind, routing.theme)
+            found = self._promises[alike] = self._handler.policies.snapshot(subject, at)
+        return found
 
     # ── an answer given on the customer's page ──
 
@@ -629,10 +653,7 @@ class Desk:
     def _key_of(self, feedback: Feedback) -> tuple[str, str]:
         found = self._keys.get(id(feedback))
         if found is None:
-            value = feedback.value
-            who = feedback.customer or value.id
-            key = self._handler.case_key(value.workspace, who, value.routing.team, value.routing.theme)
-            found = self._keys[id(feedback)] = (value.workspace, key)
+            found = self._keys[id(feedback)] = (feedback.value.workspace, self._handler.case_key(feedback))
         return found
 
     def _learn_contact(self, held: Held, feedback: Feedback) -> None:

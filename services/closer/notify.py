@@ -5,8 +5,9 @@ joins it; and "here is what we did", or why not, once per generation. They need 
 nor a frequency cap holds them back; an unsubscribe does. Each decision not to send is a value, to be recorded.
 """
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from services.closer.case import Case, Event, NotificationKind
 
@@ -16,8 +17,7 @@ LANGUAGES: tuple[MailLanguage, ...] = ("en", "zh")
 _KINDS: dict[str, NotificationKind] = {"opened": "heard", "resolved": "answered", "declined": "declined"}
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(Struct, frozen=True):
     """What is known of the customer at this moment."""
 
     email: str | None = None
@@ -26,8 +26,7 @@ class Contact:
     unsubscribed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Struct, frozen=True):
     kind: NotificationKind
     dedup_key: str
     """The same for every attempt: workspace/case/kind/generation."""
@@ -40,8 +39,7 @@ class Notification:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
+class Withheld(Struct, frozen=True):
     kind: NotificationKind
     dedup_key: str
     reason: Reason

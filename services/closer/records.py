@@ -7,6 +7,7 @@ raises `Poison`, which says why without repeating what somebody wrote.
 import math
 import re
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -121,7 +122,7 @@ class _Loop(Struct):
     loop: LoopAnswer
 
 
-class Feedback(Struct, frozen=True):
+class Feedback(Struct, frozen=True, gc=False):
     """One routed piece of feedback that is ours to look after."""
 
     record: Record
@@ -177,6 +178,7 @@ def _feedback(record: Record, headers: dict[str, bytes]) -> Feedback | None:
     )
 
 
+@lru_cache(1000)
 def workspace_of(topic: str) -> str:
     """Whose topic it is, by its name."""
     prefix, found, _ = topic.partition(".feedback.")
@@ -198,7 +200,7 @@ def _answer_of(value: Value) -> LoopAnswer | None:
 
 
 def _decoded(decoder: "msgspec.json.Decoder[Any]", record: Record) -> Any:
-    if _UNSTORABLE.search(record.value):
+    if b"\\u" in record.value and _UNSTORABLE.search(record.value):
         _refuse_unstorable(record.value)
     try:
         return decoder.decode(record.value)

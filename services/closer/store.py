@@ -10,16 +10,17 @@ Bulk all through: one statement a table, whether it is one case or five hundred.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.closer import sla, tables
-from services.closer.case import Answer, Case, Event, Outcome, Untold, decide, next_due
+from services.closer.case import Answer, Case, Event, Outcome, decide, next_due
+from services.closer.commands import Untold
 from services.closer.notify import Contact, Notification, notify
 from services.closer.sla import Clocks, ClockSnapshot, Settled
 from shared.clock import Clock
@@ -88,11 +89,10 @@ class Personal(Struct, omit_defaults=True):
 _data = msgspec.json.Decoder(_Data)
 _personal = msgspec.json.Decoder(Personal)
 
-_CASE = "id, workspace, case_key, customer, team, state, assignee, opened_at, version, first_feedback_id, traceparent, data::text, personal::text"
+_CASE = "id, workspace, case_key, customer, team, state, assignee, opened_at, version, first_feedback_id, traceparent, data::text, personal"
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """A case whose row we hold, or that is not written yet, and what the row knows beside it."""
 
     case: Case
@@ -101,7 +101,7 @@ class Held:
     traceparent: str
     confirmed_at: datetime | None = None
     assumed_at: datetime | None = None
-    warned: dict[str, datetime] = field(default_factory=dict)
+    warned: dict[str, datetime] = {}
     new: bool = False
 
 
@@ -117,7 +117,9 @@ class Snapshots:
     async def load(self, driver: Driver, identities: Iterable[str]) -> None:
         missing = {identity for identity in identities if identity not in self._known}
         if missing:
-            for row in await driver.fetch("SELECT id, value::text FROM closer.snapshot WHERE id = ANY($1)", list(missing)):
+            for row in await driver.fetch(
+                "SELECT id, value::text FROM closer.snapshot WHERE id = ANY($1)", list(missing)
+            ):
                 self._known[row["id"]] = ClockSnapshot.from_json(msgspec.json.decode(row["value"]))
 
     async def keep(self, driver: Driver, snapshots: Mapping[str, ClockSnapshot]) -> None:
@@ -322,13 +324,13 @@ class Effects:
 
     def _tell(self, held: Held, event: Event, words: str | None) -> None:
         case = held.case
-        match event.what:
-            case "confirmed":
-                held.confirmed_at = event.at
-            case "assumed":
-                held.assumed_at = event.at
-            case "clock.warned":
-                held.warned.setdefault(f"{event.data['generation']}.{event.data['target']}", event.at)
+        what = event.what
+        if what == "confirmed":
+            held.confirmed_at = event.at
+        elif what == "assumed":
+            held.assumed_at = event.at
+        elif what == "clock.warned":
+            held.warned.setdefault(f"{event.data['generation']}.{event.data['target']}", event.at)
         data = _encode(event.data)
         personal = {**event.private, "text": words} if words else event.private
         self._timeline.append(
@@ -341,8 +343,8 @@ class Effects:
                 event.state,
                 event.actor,
                 event.reason,
-                data.decode(),
-                _encode(personal).decode() if personal else None,
+                data,
+                _encode(personal) if personal else None,
             )
         )
         at = self._at if event.at == self.now else rfc3339(event.at)
@@ -363,10 +365,8 @@ class Effects:
             return
         if isinstance(owed, Notification):
             channel, language, status, reason, due_at = owed.channel, str(owed.language), "pending", "", self.now
-            kept = _encode({"to": owed.to, "name": owed.name}).decode()
         else:
             channel, language, status, reason, due_at = "none", case.language, "withheld", owed.reason, None
-            kept = None
         self.notifications.append(
             (
                 case.id,
@@ -379,10 +379,7 @@ class Effects:
                 status,
                 reason,
                 self.now,
-                0,
                 due_at,
-                kept,
-                held.traceparent,
             )
         )
         if status == "withheld":
@@ -418,7 +415,6 @@ class Effects:
             case.customer,
             case.team,
             case.state,
-            case.unfinished,
             case.assignee,
             case.opened_at,
             self.now,
@@ -428,7 +424,7 @@ class Effects:
             held.first_feedback_id,
             held.traceparent,
             _encode(_kept(held)).decode(),
-            _encode(msgspec.structs.replace(held.personal, answer=case.answer)).decode(),
+            _encode(held.personal if case.answer is None else replace(held.personal, answer=case.answer)),
         )
 
     def _due(self, case: Case) -> datetime | None:
@@ -446,11 +442,11 @@ class Effects:
         columns = list(zip(*(self._row(held) for held in changed), strict=True))
         by_name = dict(zip(tables.CASE_COLUMNS, columns, strict=True))
         await driver.execute(
-            "UPDATE closer.case c SET team = n.team, state = n.state, unfinished = n.unfinished, assignee = n.assignee,"
+            "UPDATE closer.case c SET team = n.team, state = n.state, assignee = n.assignee,"
             " updated_at = n.updated_at, due_at = n.due_at, breached = n.breached, version = n.version, data = n.data,"
-            " personal = n.personal FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bool[], $5::text[],"
-            " $6::timestamptz[], $7::timestamptz[], $8::bool[], $9::int[], $10::jsonb[], $11::jsonb[]) AS n"
-            " (id, team, state, unfinished, assignee, updated_at, due_at, breached, version, data, personal)"
+            " personal = n.personal FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[],"
+            " $5::timestamptz[], $6::timestamptz[], $7::bool[], $8::int[], $9::jsonb[], $10::bytea[]) AS n"
+            " (id, team, state, assignee, updated_at, due_at, breached, version, data, personal)"
             " WHERE c.id = n.id",
             *(
                 by_name[name]
@@ -458,7 +454,6 @@ class Effects:
                     "id",
                     "team",
                     "state",
-                    "unfinished",
                     "assignee",
                     "updated_at",
                     "due_at",
@@ -508,7 +503,7 @@ def _kept(held: Held) -> _Data:
 
 def _breached(case: Case) -> bool:
     clocks = case.clocks
-    if clocks is None:
+    if clocks is None or not (clocks.fired or clocks.settled):
         return False
     return any(name.endswith(".breached") for name in clocks.fired) or any(
         due is not None and one.stopped_at > due for one in clocks.settled for due in (one.due.business, one.due.wall)

@@ -3,7 +3,7 @@
 The history that makes them is deploy/migrations/versions/0003_closer.py, which says what each is for.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = MetaData(schema="closer")
@@ -19,7 +19,6 @@ case = Table(
     Column("customer", Text),
     Column("team", Text),
     Column("state", Text),
-    Column("unfinished", Boolean),
     Column("assignee", Text),
     Column("opened_at", _TIME),
     Column("updated_at", _TIME),
@@ -29,7 +28,7 @@ case = Table(
     Column("first_feedback_id", _UUID),
     Column("traceparent", Text),
     Column("data", JSONB),
-    Column("personal", JSONB),
+    Column("personal", LargeBinary),
 )
 
 timeline = Table(
@@ -43,8 +42,8 @@ timeline = Table(
     Column("state", Text),
     Column("actor", Text),
     Column("reason", Text),
-    Column("data", JSONB),
-    Column("personal", JSONB),
+    Column("data", LargeBinary),
+    Column("personal", LargeBinary),
 )
 
 feedback = Table(
@@ -80,8 +79,5 @@ NOTIFICATION_COLUMNS = (
     "status",
     "reason",
     "created_at",
-    "attempts",
     "due_at",
-    "personal",
-    "traceparent",
 )

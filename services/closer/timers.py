@@ -11,7 +11,8 @@ from datetime import datetime
 from sqlalchemy import text
 
 from services.closer import metrics
-from services.closer.case import Event, Tick, decide
+from services.closer.case import Event, decide
+from services.closer.commands import Tick
 from services.closer.store import Effects, Held, Unit
 from shared.database import Database
 from shared.errors import Transient

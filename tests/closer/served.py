@@ -54,7 +54,7 @@ async def served(world: World, url: str, data_dir: Path) -> AsyncIterator[Served
     )
     service = await build(runtime)
     await service.configure(world.config)
-    transport = httpx2.ASGITransport(app=Process(runtime, [service]).application())  # type: ignore[arg-type]
+    transport = httpx2.ASGITransport(app=Process(runtime, [service]).application())
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
         made = Served(world, runtime, http, "")
         made.key = await made.new_key("cases:read", "cases:write")

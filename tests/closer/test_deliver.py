@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from services.closer.case import Decline, Reopen, Resolve, decide
+from services.closer.case import decide
 from services.closer.channels import Channel, Outgoing, Unknown
 from services.closer.channels.email import FileChannel, SmtpChannel, read_smtp_url
+from services.closer.commands import Decline, Reopen, Resolve
 from services.closer.deliver import LEASE_S, Claim, Deliverer, Result
 from services.closer.links import read_token
 from services.closer.settings import CloserSettings

@@ -104,7 +104,7 @@ async def test_after_a_case_is_finished_new_feedback_opens_another_that_is_linke
     first, second = feedback(), feedback(text="It broke again.")
     await world.take(first)
     case = await world.case(first["id"])
-    await world.rows("UPDATE closer.case SET state = 'confirmed', unfinished = false WHERE id = $1", case["id"])
+    await world.rows("UPDATE closer.case SET state = 'confirmed' WHERE id = $1", case["id"])
     await world.take(second)
     again = await world.case(second["id"])
     assert again["id"] != case["id"]

@@ -4,9 +4,11 @@ A value is kept as the log gave it, and beside it only what is looked up or sort
 case costs five inserts, and each column and index is paid for at every one of them. `published.*` shows the rest by
 name; other services read those views and nothing else. Columns are added there, never renamed or removed.
 
+JSON that only we write and that is read a case at a time is kept as its bytes: Postgres need not take it apart.
+
 Personal fields stand in their own members and columns, so that an erasure can take them and leave the counts right:
 `feedback.customer` and `feedback.value`'s customer, title, text, url, attributes and external_id; `case.customer` and
-`case.personal`; `timeline.personal`; `notification.personal`; `unsubscribed`.
+`case.personal`; `timeline.personal`; `unsubscribed`.
 
 A case is one row with its clocks within it. `due_at` is the earliest moment that is yet to be said, of all of its
 clocks, so the row's lock is the only lock that a timer needs. Case ids begin with the time, so the newest stand together.
@@ -65,7 +67,8 @@ TABLES = (
         customer text,
         team text NOT NULL,
         state text NOT NULL,
-        unfinished boolean NOT NULL,
+        unfinished boolean NOT NULL GENERATED ALWAYS AS
+            (state IN ('open', 'acknowledged', 'in_progress', 'waiting_on_customer', 'reopened')) STORED,
         assignee text,
         opened_at timestamptz NOT NULL,
         updated_at timestamptz NOT NULL,
@@ -75,7 +78,7 @@ TABLES = (
         first_feedback_id uuid NOT NULL,
         traceparent text NOT NULL,
         data jsonb NOT NULL,
-        personal jsonb) WITH (fillfactor = 80)""",
+        personal bytea) WITH (fillfactor = 80)""",
     # One unfinished case per case key.
     "CREATE UNIQUE INDEX case_unfinished ON closer.case (case_key, workspace) WHERE unfinished",
     "CREATE INDEX case_finished ON closer.case (case_key, workspace) WHERE NOT unfinished",
@@ -98,8 +101,8 @@ TABLES = (
         state text NOT NULL,
         actor text NOT NULL,
         reason text NOT NULL,
-        data jsonb NOT NULL,
-        personal jsonb,
+        data bytea NOT NULL,
+        personal bytea,
         PRIMARY KEY (case_id, sequence))""",
     # `due_at`: the next try, or when the claim (`token`) runs out. Nobody is told the same twice: the key is the message.
     """CREATE TABLE closer.notification (
@@ -114,12 +117,10 @@ TABLES = (
         reason text NOT NULL,
         created_at timestamptz NOT NULL,
         sent_at timestamptz,
-        attempts integer NOT NULL,
+        attempts integer NOT NULL DEFAULT 0,
         due_at timestamptz,
         token uuid,
         provider_id text,
-        personal jsonb,
-        traceparent text NOT NULL,
         PRIMARY KEY (case_id, kind, generation)) WITH (fillfactor = 80)""",
     "CREATE INDEX notification_due ON closer.notification (due_at) WHERE due_at IS NOT NULL",
     "CREATE INDEX notification_unknown ON closer.notification (workspace, created_at) WHERE status = 'unknown'",
@@ -209,7 +210,7 @@ VIEWS = (
         (data->>'confirmed_at')::timestamptz AS confirmed_at,
         (data->>'assumed_at')::timestamptz AS assumed_at,
         coalesce((data->>'generation')::integer, 1) - 1 AS reopened_count,
-        personal->'answer'->>'text' AS answer,
+        convert_from(personal, 'UTF8')::jsonb->'answer'->>'text' AS answer,
         data->>'untold' AS untold,
         (data->>'merged_into')::uuid AS merged_into,
         (data->>'linked_to')::uuid AS linked_to,
@@ -249,8 +250,9 @@ VIEWS = (
                false
         FROM jsonb_array_elements(c.data->'clocks'->'settled') AS s) AS k""",
     """CREATE VIEW published.timeline AS SELECT
-        workspace, case_id, sequence, at, what, state, actor, reason, data,
-        coalesce(personal->>'text', personal->>'answer') AS words
+        workspace, case_id, sequence, at, what, state, actor, reason,
+        convert_from(data, 'UTF8')::jsonb AS data,
+        coalesce(convert_from(personal, 'UTF8')::jsonb->>'text', convert_from(personal, 'UTF8')::jsonb->>'answer') AS words
     FROM closer.timeline""",
     """CREATE VIEW published.notifications AS SELECT
         workspace, workspace || '/' || case_id || '/' || kind || '/' || generation AS id, case_id, feedback_id, kind,

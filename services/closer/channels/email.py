@@ -108,7 +108,6 @@ def compose(message: Outgoing, mail_from: str) -> EmailMessage:
     root = f"<case.{message.case_id}@{_domain(mail_from)}>"
     mail["In-Reply-To"] = root
     mail["References"] = root
-    mail["Content-Language"] = message.language
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     if message.unsubscribe_url:
@@ -118,6 +117,7 @@ def compose(message: Outgoing, mail_from: str) -> EmailMessage:
         mail["traceparent"] = message.traceparent
     mail.set_content(message.text, cte="quoted-printable")
     mail.add_alternative(message.html, subtype="html", cte="quoted-printable")
+    mail["Content-Language"] = message.language  # last: what is made of the text takes Content-* headers away
     # Derived too, so that every try is the same bytes.
     mail.set_boundary("=_" + sha256(message.id.encode()).hexdigest()[:32])
     return mail
