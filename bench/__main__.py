@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(render(parts, facts(options)))
     if given.json is not None:
         given.json.write_text(json.dumps(plain(parts, facts(options)), ensure_ascii=False, indent=1), encoding="utf-8")
-    return 0
+    return 0 if all(count.exact for part in parts for count in part.counts) else 1
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import asyncpg
 
 from bench import received, routed
 from bench.events import TEAMS, pieces
+from bench.machine import family_cpu_seconds
 from bench.options import Options
 from bench.processes import Program, free_port, run_json
 from bench.stage import SECRET, Stage
@@ -67,7 +68,8 @@ def _copy(stage: Stage, options: Options, part: Part, loaded: str, count: int) -
     database = stage.database(loaded)
     found = run_json("bench.peers.copy_rows", "--database", database, "--topics", ",".join(TOPICS), env={})
     stage.drop(database)
-    part.add(COPY, {"events/s": found["rate"], "missing": count - found["stored"], "CPU µs": found["cpu_us"]})
+    part.add(COPY, {"events/s": found["rate"], "CPU µs": found["cpu_us"]})
+    part.count(COPY, count, int(found["stored"]))
     options.progress(f"closer COPY: {found['rate']:,.0f}/s")
 
 
@@ -78,16 +80,18 @@ def _ours(
     whole = name == PROCESS
     env = stage.env(database, bootstrap, CLOSER_PORT=str(free_port()))
     with Program.module("services.closer" if whole else "bench.handler", env=env, log=stage.log("closer")) as program:
-        found = asyncio.run(_follow(program, database, count))
+        found = asyncio.run(_follow(program, stage.server().pid, database, count))
     part.add(
         name,
         {
             "events/s": found.rate,
-            "missing": float(count - found.cases),
             "CPU µs": found.cpu_us,
-            "outbox rows": float(found.outbox) if not whole else None,
+            "Postgres CPU µs": found.server_cpu_us,
         },
     )
+    part.count(f"{name}, cases", count, found.cases)
+    if not whole:  # the relay of a whole process has taken its rows already
+        part.count(f"{name}, outbox rows", count, found.outbox)
     stage.drop(database)
     options.progress(f"closer {name}: {found.rate:,.0f}/s")
 
@@ -97,19 +101,20 @@ class _Found:
     rate: float
     cases: int
     cpu_us: float | None
+    server_cpu_us: float | None
     outbox: int
 
 
-async def _follow(program: Program, database: str, count: int) -> _Found:
+async def _follow(program: Program, server: int, database: str, count: int) -> _Found:
     """Look at the stored positions until they are at the end."""
     connection = await asyncpg.connect(database)
-    began: tuple[float, int, float | None] | None = None
+    began: tuple[float, int, float | None, float | None] | None = None
     deadline = time.monotonic() + PATIENCE_S
     while True:
         at = await connection.fetchval("SELECT coalesce(sum(position), 0)::bigint FROM closer.position")
-        now, cpu = time.monotonic(), program.cpu_s
+        now, cpu, server_cpu = time.monotonic(), program.cpu_s, family_cpu_seconds(server)
         if began is None and at >= count // 10:
-            began = (now, at, cpu)
+            began = (now, at, cpu, server_cpu)
         if at >= count:
             break
         program.check()
@@ -121,5 +126,9 @@ async def _follow(program: Program, database: str, count: int) -> _Found:
     outbox = await connection.fetchval("SELECT count(*) FROM shared.outbox")
     await connection.close()
     done = max(1, count - began[1])
-    spent = None if cpu is None or began[2] is None else (cpu - began[2]) / done * 1e6
-    return _Found(done / max(1e-9, now - began[0]), cases, spent, outbox)
+
+    def share(start: float | None, stop: float | None) -> float | None:
+        return None if start is None or stop is None else (stop - start) / done * 1e6
+
+    rate = done / max(1e-9, now - began[0])
+    return _Found(rate, cases, share(began[2], cpu), share(began[3], server_cpu), outbox)

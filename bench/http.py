@@ -32,6 +32,7 @@ class _Target:
     env: Mapping[str, str] | None = None
     topic: str = ""
     answered: int = 0
+    unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,13 @@ def _measure(stage: Stage, options: Options, part: Part, shape: _Shape, bare: st
             for target in targets:
                 outcome = _load(target, shape, start=round_number * 10**9)
                 target.answered += outcome.answered * (shape.batch or 1)
+                target.unknown += outcome.refused * (shape.batch or 1)
                 part.add(target.name, _measures(outcome, shape.batch or 1))
                 options.progress(f"{part.name} round {round_number + 1} {target.name}: {outcome.requests_per_s:,.0f}/s")
         for target in targets:
             if target.topic and target.env is not None:
                 found = asyncio.run(stored_records(target.env, [target.topic]))
-                verdict = "exact" if found == target.answered else "NOT EXACT"
-                part.notes.append(
-                    f"{target.name}: {target.answered} events acknowledged, {found} in the log: {verdict}"
-                )
+                part.count(f"{target.name}, acknowledged", target.answered, found, unknown=target.unknown)
 
 
 def _servers(

@@ -25,3 +25,18 @@ def rss_bytes(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except OSError:
         return None
+
+
+def family_cpu_seconds(pid: int) -> float | None:
+    """The same of a server that forks: itself, its children now, and those that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
+    except OSError:
+        return None
+    total = sum(map(int, fields[11:15])) / _TICKS
+    return total + sum(filter(None, map(cpu_seconds, children)))
+
+
+def _children(task: Path) -> list[str]:
+    return (task / "children").read_text().split()

@@ -237,9 +237,9 @@ def _note(
     rate = found.rate()
     measures = {
         "events/s": rate,
-        "missing": float(count - found.distinct),
-        "doubled": float(len(found.ids) - found.distinct),
         "CPU µs an event, start-up included": None if cpu is None else cpu / count * 1e6,
     }
     part.add(name, measures)
+    part.count(f"{name}, distinct ids", count, found.distinct)
+    part.count(f"{name}, records", count, len(found.ids))
     options.progress(f"router round {round_number + 1} {name}: {rate:,.0f}/s")

@@ -38,6 +38,24 @@ class Target:
         return self.value >= self.wanted if self.at_least else self.value <= self.wanted
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What was acknowledged, or given, must be found once; what was answered neither yes nor no may be."""
+
+    what: str
+    wanted: int
+    unknown: int
+    found: int
+
+    @property
+    def exact(self) -> bool:
+        return self.wanted <= self.found <= self.wanted + self.unknown
+
+    def __str__(self) -> str:
+        doubt = f" (and {self.unknown} of unknown outcome)" if self.unknown else ""
+        return f"{self.what}: {self.wanted}{doubt}, {self.found} found: {'exact' if self.exact else 'NOT EXACT'}"
+
+
 @dataclass(slots=True)
 class Part:
     """`base`: the variant that every other is a ratio of, by the first measure."""
@@ -47,7 +65,11 @@ class Part:
     base: str | None = None
     variants: dict[str, Variant] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def count(self, what: str, wanted: int, found: int, *, unknown: int = 0) -> None:
+        self.counts.append(Count(what, wanted, unknown, found))
 
     def add(self, variant: str, measures: Mapping[str, float | None], note: str = "") -> None:
         """One round of one variant."""
@@ -88,7 +110,7 @@ def render(parts: Iterable[Part], facts: Mapping[str, object]) -> str:
     for part in parts:
         lines += [f"### {part.name}: {part.title}", ""]
         lines += _comparison(part)
-        lines += [f"- {note}" for note in part.notes]
+        lines += [f"- {note}" for note in [*part.counts, *part.notes]]
         lines.append("")
     aims = [(part, target) for part in parts for target in part.targets]
     if aims:
@@ -180,6 +202,10 @@ def plain(parts: Iterable[Part], facts: Mapping[str, object]) -> dict[str, Any]:
                         "met": t.met,
                     }
                     for t in part.targets
+                ],
+                "counts": [
+                    {"what": c.what, "wanted": c.wanted, "unknown": c.unknown, "found": c.found, "exact": c.exact}
+                    for c in part.counts
                 ],
                 "notes": part.notes,
             }

@@ -1,0 +1,60 @@
+"""The benchmark runs, and what it counts is exact. How fast anything is, is no test's business."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+
+from bench.events import RULES, keywords, pieces
+from bench.table import Part, plain, render
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def test_the_events_are_what_is_said_of_them() -> None:
+    made = pieces(2000)
+    texts = [json.loads(piece.body(number))["text"] for number, piece in enumerate(made)]
+    words = keywords()
+    assert len(set(words)) == RULES
+    for piece, text in zip(made, texts, strict=True):
+        assert [rule for rule, word in enumerate(words) if word in text] == ([] if piece.rule is None else [piece.rule])
+    assert 550 < mean(len(piece.body(number)) for number, piece in enumerate(made)) < 650
+    assert 0.37 < mean(piece.rule is not None for piece in made) < 0.43
+    assert sum(not text.isascii() for text in texts) == len(texts) / 2
+    assert pieces(50) == made[:50]
+    assert len({made[0].body(number) for number in range(100)}) == 100
+
+
+def test_a_figure_is_the_median_and_a_ratio_is_of_medians() -> None:
+    part = Part("x", "so many", "bare")
+    for bare, ours in ((100.0, 30.0), (300.0, 90.0), (200.0, 80.0)):
+        part.add("bare", {"events/s": bare})
+        part.add("ours", {"events/s": ours})
+    part.aim("ours ÷ bare", part.ratio("ours", "bare", "events/s"), at_least=0.35)
+    part.count("ours", 10, 9)
+    shown = render([part], {"cores": 2})
+    assert "200 [100–300]" in shown
+    assert "80.0 [30.0–90.0]" in shown
+    assert "| 0.40 × " in shown
+    assert "met" in shown
+    assert "NOT EXACT" in shown
+    assert plain([part], {})["parts"][0]["counts"][0]["exact"] is False
+
+
+def test_it_runs_and_counts_exactly(tmp_path: Path) -> None:
+    """On the embedded log, so that it needs nothing; the Kafka parts are the same code with another address."""
+    found = tmp_path / "found.json"
+    command = [sys.executable, "-m", "bench", "--only", "http,batch,closer", "--quick", "--without-kafka"]
+    done = subprocess.run(
+        [*command, "--json", str(found)], cwd=REPOSITORY, check=False, capture_output=True, text=True, timeout=170
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    parts = {part["name"]: part for part in json.loads(found.read_text())["parts"]}
+    assert list(parts) == ["http", "batch", "closer"]
+    for part in parts.values():
+        assert part["counts"]
+        assert all(count["exact"] for count in part["counts"]), part["counts"]
+        assert all(variant["measures"] for variant in part["variants"])
+    assert [v["name"] for v in parts["http"]["variants"]] == ["bare uvicorn", "ours, embedded log"]
+    assert "### Targets" in done.stdout
