@@ -29,6 +29,7 @@ TRIES_MAX = 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CUT = {"text": TEXT_MAX_CHARS, "title": TITLE_MAX_CHARS, "note": TEXT_MAX_CHARS}
 _SCORES_MAX = 50
+_INTEGER_MAX = 2**63
 
 
 def tidy_content(kind: str, body: Mapping[str, Any], source: str, ranges: Ranges) -> Content:
@@ -70,6 +71,9 @@ def _clean(body: Mapping[str, Any], left_out: set[str], ranges: Ranges) -> dict[
     value: dict[str, Any] = {name: item for name, item in cleaned.items() if item is not None and item != ""}
     if budget.spent:
         left_out.add("attributes")
+    if not isinstance(value.get("attributes", {}), dict):
+        value.pop("attributes")
+        left_out.add("attributes")
     if _text_size(value.get("attributes")) > ATTRIBUTES_MAX_CHARS:
         value["attributes"] = {}
         left_out.add("attributes")
@@ -101,9 +105,10 @@ def _clean(body: Mapping[str, Any], left_out: set[str], ranges: Ranges) -> dict[
 
 
 def _in_range(score: Any, ranges: Ranges) -> bool:
-    if not isinstance(score, dict) or score.get("metric") not in ranges:
+    metric = score.get("metric") if isinstance(score, dict) else None
+    if not isinstance(metric, str) or metric not in ranges:
         return False
-    low, high = ranges[score["metric"]]
+    low, high = ranges[metric]
     return isinstance(score.get("value"), int | float) and low <= score["value"] <= high
 
 
@@ -140,6 +145,8 @@ def _storable(value: Any, depth: int, budget: _Budget) -> Any:
         return clean_text(value)[: MAX_STRING_CHARS + 1]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return value if abs(value) < _INTEGER_MAX else None
     if isinstance(value, Mapping):
         return {clean_text(str(k))[:LABEL_MAX_CHARS]: _storable(v, depth + 1, budget) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -168,6 +168,9 @@ class Webhooks:
                 contents.append((draft, tidy_content(draft.type, draft.body, source.name, self._in_force.ranges)))
             except Invalid as invalid:
                 bad = bad or str(invalid)
+            except Exception as error:  # noqa: BLE001 - a draft that nobody thought of; the bytes are kept
+                log.warning("connector.failed", connector=source.connector, source=source.name, error=_where(error))
+                bad = bad or f"a draft cannot be stored: {type(error).__name__}"
         return contents, bad
 
     def _events(

@@ -157,6 +157,7 @@ class Start:
         clock: Clock | None = None,
         sources: str = SOURCES,
         gated: bool = False,
+        connectors: Mapping[str, Any] | None = None,
     ) -> Server:
         config = self.directory / f"config-{free_port()}"
         config.mkdir()
@@ -179,7 +180,12 @@ class Start:
             gate = Gate(await runtime.log.producer())
             runtime = dataclasses.replace(runtime, log=WrappedLog(runtime.log, gate))
         service = await build(runtime)
+        if connectors is not None:
+            assert isinstance(service._connectors, dict)
+            service._connectors.update(connectors)
         process = Process(runtime, [service])
+        await process.offer()
+        await process.follow()
         port = free_port()
         started = asyncio.Event()
 

@@ -212,7 +212,7 @@ def _trigger(payload: Mapping[str, Any]) -> Sequence[Draft] | Ignored:
         return _rating(rating, rating_comment, number, body)
     if str(role or "").strip().lower() in _STAFF:
         return Ignored("an agent's comment")
-    if public in {False, "false", "False", "0"}:
+    if str(public).strip().lower() in {"false", "0"}:
         return Ignored("a private note")
     body["solicited"] = False
     if comment and _PREAMBLE.sub("", comment, count=1).strip() != description:
@@ -234,7 +234,7 @@ class _Fields:
         found = None
         for name in names:
             value = self.rest.pop(name, None)
-            if found is None and value not in {None, ""} if not isinstance(value, dict | list) else found is None:
+            if found is None and value != "":
                 found = value
         return found
 

@@ -1,0 +1,112 @@
+"""How often is too often: the bucket as a table, and what a client hears."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.limits import Bucket, Buckets, Rate, parse_rate, take
+from services.ingest.settings import read_ingest_settings
+from shared.clock import ManualClock
+from shared.errors import Misuse
+from tests.ingest.conftest import Start, feedback, problem
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("1000/s", Rate(1000, 1)), ("600/m", Rate(600, 60)), (" 5/h ", Rate(5, 3600))]
+)
+def test_rates(text: str, rate: Rate) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "0/s", "10", "10/d", "-1/s", "1.5/s", "x/s", "9999999999/s"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "passed_s", "cost", "admitted", "left", "wait"),
+    [
+        (10, 0, 1, True, 9, 0),
+        (1, 0, 1, True, 0, 0),
+        (0.9, 0, 1, False, 0.9, 1),
+        (0, 0.2, 1, True, 1, 0),
+        (0, 0.05, 1, False, 0.5, 1),
+        (10, 0, 5000, True, -4990, 0),
+        (-4990, 0, 1, False, -4990, 500),
+        (0, 1000, 1, True, 9, 0),
+        (0, -5, 1, False, 0, 1),
+    ],
+    ids=["full", "the last one", "less than one", "refilled", "not yet", "a batch goes into debt", "and waits for it", "never more than full", "a clock that steps back gives nothing"],
+)  # fmt: skip
+def test_the_bucket(tokens: float, passed_s: float, cost: int, admitted: bool, left: float, wait: int) -> None:
+    bucket, admission = take(Rate(10, 1), Bucket(tokens, 100.0), 100.0 + passed_s, cost)
+    assert admission.admitted is admitted
+    assert bucket.tokens == pytest.approx(left)
+    assert admission.retry_after_s == wait
+
+
+@given(st.integers(1, 50), st.lists(st.floats(0, 0.5), max_size=200))
+def test_never_more_than_the_rate_and_one_bucket(count: int, pauses: list[float]) -> None:
+    buckets, now, admitted = Buckets(Rate(count, 1)), 0.0, 0
+    for pause in pauses:
+        now += pause
+        admitted += buckets.take("k", now).admitted
+    assert admitted <= count * (now + 1) + 1
+
+
+def test_50_the_buckets_are_bounded() -> None:
+    buckets = Buckets(Rate(10, 1), maximum=1000)
+    for number in range(100_000):
+        buckets.take(f"k-{number}", 0.0)
+    assert len(buckets) == 1000
+
+
+async def test_49_a_key_that_comes_too_often(start: Start) -> None:
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    server = await start(env={"INGEST_RATE_PER_KEY": "5/s"}, clock=clock)
+    other = await server.new_key("feedback:write")
+    assert [(await server.send(feedback())).status_code for _ in range(5)] == [202] * 5
+    refused = await server.send(feedback())
+    problem(refused, 429, "too-many-requests")
+    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["ratelimit"] == '"key";r=0;t=1'
+    assert refused.headers["ratelimit-policy"] == '"key";q=5;w=1'
+    assert refused.headers["ratelimit-remaining"] == "0"
+    assert (await server.send(feedback(), Authorization=f"Bearer {other}")).status_code == 202, "others are unaffected"
+    assert len(await server.received()) == 6
+    clock.advance(timedelta(seconds=1))
+    batch = [feedback() for _ in range(50)]
+    assert (await server.post("/v1/feedback/batch", batch)).status_code == 202, "a batch is admitted whole"
+    assert (await server.send(feedback())).headers["retry-after"] == "10", "and paid for"
+
+
+async def test_a_source_that_comes_too_often(start: Start) -> None:
+    server = await start(env={"INGEST_RATE_PER_SOURCE": "2/s"}, clock=ManualClock(datetime(2026, 1, 1, tzinfo=UTC)))
+    for status in (200, 200, 429):
+        response = await server.http.post("/v1/webhooks/open", json=feedback(source=None))
+        assert response.status_code == status
+    assert (await server.http.post("/v1/webhooks/partner", json={})).status_code == 401, "others are unaffected"
+
+
+async def test_without_a_setting_nobody_is_limited(start: Start) -> None:
+    server = await start(clock=ManualClock(datetime(2026, 1, 1, tzinfo=UTC)))
+    assert {(await server.send(feedback())).status_code for _ in range(50)} == {202}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("INGEST_RATE_PER_KEY", "many"),
+        ("INGEST_RATE_PER_SOURCE", "0/s"),
+        ("INGEST_ACK_TIMEOUT_S", "soon"),
+        ("INGEST_ACK_TIMEOUT_S", "0"),
+        ("INGEST_IN_FLIGHT_MAX_MIB", "-1"),
+        ("INGEST_IN_FLIGHT_MAX_MIB", "nan"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
+    with pytest.raises(Misuse, match=name):
+        read_ingest_settings({name: value})
