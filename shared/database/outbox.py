@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.database import Database, raw
+from shared.database import Database, is_transient, raw
 from shared.errors import Transient
 from shared.log import Headers, Message, Producer
 from shared.telemetry import get_logger
@@ -63,7 +63,10 @@ class Relay:
         while True:
             try:
                 await self._listen_and_publish()
-            except Transient as error:
+            except Exception as error:
+                # The listening connection is no transaction's, so what it raises is the driver's own.
+                if not isinstance(error, Transient) and not is_transient(error):
+                    raise
                 _log.warning("outbox.waiting", reason=str(error))
                 await asyncio.sleep(IDLE_POLL_S)
 

@@ -137,6 +137,8 @@ class PostgresConsumer:
         while not self._closed:
             self._look_again |= clock() - self._polled_at > POLL_MAX_S
             self._polled_at = clock()
+            if self._task is not None and self._task.done():
+                self._task.result()  # without its heartbeat a member would wait for ever for what others have by now
             self._wake.clear()
             await self._settle()
             if self._held and not self._paused:
