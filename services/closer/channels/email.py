@@ -36,7 +36,9 @@ MAX_ADDRESS_CHARS = 320
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # One plain address: no list, no quoted local part, no letters that only look like another's (row 68 of the security list).
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?")
+_ADDRESS = re.compile(
+    r"(?!\.)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}(?<!\.)@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?"
+)
 
 
 def open_channel(settings: Settings, closer: CloserSettings) -> Channel:
@@ -209,7 +211,7 @@ class SmtpChannel:
             raise _refused(answer.code, answer.message)
         with contextlib.suppress(SMTPException, OSError):
             await smtp.quit(timeout=1)
-        return answer.message[:200]
+        return _harmless(answer.message)
 
 
 class FileChannel:
