@@ -1,15 +1,12 @@
 """The closer's handler alone: cases, deadlines, timeline, outbox and what is owed to customers, all of it written, but
-no relay, no mails, no timers and no web beside it. Ended by its pid."""
+no relay, no mails, no timers and no web beside it. Wired as the service wires it. Ended by its pid."""
 
 import asyncio
 from typing import Any
 
 import uvloop
 
-from services.closer.handler import Handler
-from services.closer.policy import check
-from services.closer.settings import read_closer_settings
-from services.closer.store import Snapshots
+from services.closer.app import build
 from shared.config import config_of, read_dir
 from shared.runtime import open_runtime
 from shared.settings import read_settings
@@ -21,17 +18,9 @@ async def run() -> None:
     assert settings.config_dir is not None
     runtime: Any
     async with open_runtime(settings, "closer") as runtime:
-        handler = Handler(
-            database=runtime.database,
-            log=runtime.log,
-            log_name="kafka" if settings.kafka_bootstrap_servers else "embedded",
-            clock=runtime.clock,
-            pseudonyms=runtime.pseudonyms,
-            snapshots=Snapshots(),
-            batch_records=read_closer_settings(settings).batch_records,
-        )
-        handler.configure(check(config_of(read_dir(settings.config_dir)), settings.env))
-        await handler.run()
+        service: Any = await build(runtime)
+        await service.configure(config_of(read_dir(settings.config_dir)))
+        await service._handler.run()
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class _Shape:
 
 
 def single(stage: Stage, options: Options) -> Part:
-    shape = _Shape("/v1/feedback", 64, 0, "bench.peers.bare_app", 1.0 if options.quick else 5.0)
+    shape = _Shape("/v1/feedback", 64, 0, "bench.peers.bare_app", 0.6 if options.quick else 5.0)
     part = Part("http", "`POST /v1/feedback`, 64 connections, one event each", "bare uvicorn")
     _measure(stage, options, part, shape, "bare uvicorn")
     part.aim("ours ÷ bare uvicorn, requests/s", part.ratio(KAFKA, "bare uvicorn", "requests/s"), at_least=0.35)
@@ -57,7 +57,7 @@ def single(stage: Stage, options: Options) -> Part:
 
 
 def batched(stage: Stage, options: Options) -> Part:
-    shape = _Shape("/v1/feedback/batch", 8, BATCH, "bench.peers.bare_parse", 1.0 if options.quick else 5.0)
+    shape = _Shape("/v1/feedback/batch", 8, BATCH, "bench.peers.bare_parse", 0.6 if options.quick else 5.0)
     part = Part("batch", f"NDJSON, {BATCH} events a request, 8 connections", "bare parse")
     _measure(stage, options, part, shape, "bare parse")
     part.aim("ours ÷ bare parse, events/s", part.ratio(KAFKA, "bare parse", "events/s"), at_least=0.15)
