@@ -16,7 +16,8 @@ import msgspec
 from services.closer.case import FINISHED, Answer, Case
 from services.closer.links import LoopLink, read_token
 from services.closer.records import LOOP_SOURCE, MERGES_FOLLOWED
-from services.closer.store import Driver, Held, Unit
+from services.closer.store import Held, Unit
+from services.closer.transactions import Driver
 from shared.database.outbox import append_raw
 from shared.events.envelope import FEEDBACK_RECEIVED, Envelope, rfc3339
 from shared.events.identity import Pseudonyms, body_hash, delivery_id

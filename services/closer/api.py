@@ -5,12 +5,14 @@ transaction. `If-Match` refuses it when somebody was there first; a verb that th
 names those that it does. Another workspace's case is answered like one that does not exist.
 """
 
+import contextlib
 import re
 from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Any
 
+import asyncpg
 import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -21,8 +23,10 @@ from services.closer.case import Case, IllegalTransition, InvalidCommand, decide
 from services.closer.commands import Command
 from services.closer.policy import Policies, Subject
 from services.closer.records import is_uuid
-from services.closer.store import Driver, Effects, Held, Unit, who_unsubscribed
+from services.closer.store import Effects, Held, Unit, who_unsubscribed
+from services.closer.transactions import Driver
 from shared.auth import Principal, needs
+from shared.database import Database
 from shared.events.case import State
 from shared.events.envelope import rfc3339
 from shared.events.feedback import TEXT_MAX_CHARS, Priority
@@ -33,6 +37,7 @@ from shared.web.problems import Problem, malformed, not_found
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_Q_CHARS = 200
+CONFLICTS_TRIED = 2
 CURSOR = "cases-cursor"
 STATES: frozenset[str] = frozenset(State.__args__)  # type: ignore[attr-defined]
 
@@ -107,6 +112,13 @@ class Desk:
     async def do(self, principal: Principal, case_id: str, if_match: str | None, body: Any, verb: str) -> Held:
         if not is_uuid(case_id):
             raise not_found("no case has this id")
+        for _ in range(CONFLICTS_TRIED):
+            # Another case of its key was opened between our look and our write: now it is there to be seen.
+            with contextlib.suppress(asyncpg.UniqueViolationError):
+                return await self._do(principal, case_id, if_match, body, verb)
+        return await self._do(principal, case_id, if_match, body, verb)
+
+    async def _do(self, principal: Principal, case_id: str, if_match: str | None, body: Any, verb: str) -> Held:
         async with self._unit.work() as (driver, effects):
             held, other = await self._locked(driver, principal, case_id, body, verb)
             _matches(if_match, held.case)
@@ -206,7 +218,11 @@ _VERBS: tuple[tuple[str, type[_Body], str], ...] = (
 
 
 def routes_for(
-    unit: Unit, links: Links, policies: Callable[[], Policies], teams: Callable[[], frozenset[str]]
+    unit: Unit,
+    database: Database,
+    links: Links,
+    policies: Callable[[], Policies],
+    teams: Callable[[], frozenset[str]],
 ) -> APIRouter:
     routes = APIRouter(tags=["cases"])
     desk = Desk(unit, policies, teams)
@@ -228,13 +244,13 @@ def routes_for(
     ) -> dict[str, Any]:
         """Cases, the newest first."""
         wanted = Wanted.read(team, state, assignee, customer, breached, q)
-        page = await _page(unit, links, principal.workspace, wanted, cursor, _limit(limit))
+        page = await _page(database, links, principal.workspace, wanted, cursor, _limit(limit))
         return page
 
     @routes.get("/v1/cases/{case_id}")
     async def one_case(case_id: case_path, principal: reading, response: Response) -> dict[str, Any]:
         """One case with its timeline, its clocks, what was said, and who was told. `ETag`: its version."""
-        found = await _whole(unit, principal.workspace, case_id)
+        found = await _whole(database, principal.workspace, case_id)
         response.headers["ETag"] = f'"{found["version"]}"'
         return found
 
@@ -270,7 +286,7 @@ def routes_for(
         ) -> dict[str, Any]:
             given = body if body is not None else body_type()
             await desk.do(principal, case_id, if_match, given, verb)
-            found = await _whole(unit, principal.workspace, case_id)
+            found = await _whole(database, principal.workspace, case_id)
             response.headers["ETag"] = f'"{found["version"]}"'
             return found
 
@@ -348,7 +364,7 @@ _Q = """
 
 
 async def _page(
-    unit: Unit, links: Links, workspace: str, wanted: Wanted, cursor: str | None, limit: int
+    database: Database, links: Links, workspace: str, wanted: Wanted, cursor: str | None, limit: int
 ) -> dict[str, Any]:
     where, values = ["workspace = :workspace"], dict[str, Any](workspace=workspace, limit=limit + 1)
     for column, value in (("team", wanted.team), ("assignee", wanted.assignee), ("customer", wanted.customer)):
@@ -367,7 +383,7 @@ async def _page(
         where.append("id < CAST(:after AS uuid)")
         values["after"] = _after(links, cursor, wanted)
     statement = f"SELECT {_COLUMNS} FROM published.cases WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"  # noqa: S608
-    async with unit.database.transaction() as connection:
+    async with database.transaction() as connection:
         rows = (await connection.execute(text(statement), values)).mappings().all()
     items = [_plain(row) for row in rows[:limit]]
     more = len(rows) > limit
@@ -383,12 +399,12 @@ def _after(links: Links, cursor: str, wanted: Wanted) -> str:
     return after
 
 
-async def _whole(unit: Unit, workspace: str, case_id: str) -> dict[str, Any]:
+async def _whole(database: Database, workspace: str, case_id: str) -> dict[str, Any]:
     """Raises 404."""
     if not is_uuid(case_id):
         raise not_found("no case has this id")
     values: dict[str, Any] = {"workspace": workspace, "id": case_id}
-    async with unit.database.transaction() as connection:
+    async with database.transaction() as connection:
 
         async def rows(statement: str) -> list[dict[str, Any]]:
             return [_plain(row) for row in (await connection.execute(text(statement), values)).mappings()]

@@ -14,6 +14,7 @@ from services.closer.policy import Policies, check
 from services.closer.settings import CloserSettings, read_closer_settings
 from services.closer.store import Snapshots, Unit
 from services.closer.timers import Gauges, Timers
+from services.closer.transactions import Transactions
 from shared import registry
 from shared.config import Config
 from shared.config.teams import read_teams
@@ -29,7 +30,12 @@ class CloserService:
     leads = False
 
     def __init__(
-        self, runtime: Runtime, settings: CloserSettings, ways: Mapping[str, Channel], producer: Producer
+        self,
+        runtime: Runtime,
+        settings: CloserSettings,
+        transactions: Transactions,
+        ways: Mapping[str, Channel],
+        producer: Producer,
     ) -> None:
         self._runtime = runtime
         self._policies: Policies | None = None
@@ -37,9 +43,10 @@ class CloserService:
         self._ways = ways
         self._producer = producer
         snapshots = Snapshots()
-        unit = Unit(runtime.database, runtime.clock, snapshots)
+        unit = Unit(transactions, runtime.clock, snapshots)
+        self._transactions = transactions
         self._handler = Handler(
-            database=runtime.database,
+            transactions=transactions,
             log=runtime.log,
             log_name="kafka" if runtime.settings.kafka_bootstrap_servers else "embedded",
             clock=runtime.clock,
@@ -48,11 +55,13 @@ class CloserService:
             batch_records=settings.batch_records,
         )
         self._timers = Timers(unit)
-        self._gauges = Gauges(runtime.database)
+        self._gauges = Gauges(transactions)
         self._deliverer = Deliverer(unit, ways, runtime.links, runtime.settings.public_url, settings)
         self._relay = Relay(runtime.database, producer)
         self.routes = APIRouter()
-        self.routes.include_router(api.routes_for(unit, runtime.links, self._in_force, lambda: self._teams))
+        self.routes.include_router(
+            api.routes_for(unit, runtime.database, runtime.links, self._in_force, lambda: self._teams)
+        )
         self.routes.include_router(page.routes_for(Answers(unit, runtime.links, runtime.pseudonyms)))
         self.hot_paths: Mapping[str, ASGIApp] = {}
 
@@ -81,6 +90,7 @@ class CloserService:
             for way in self._ways.values():
                 await way.close()
             await self._producer.close()
+            await self._transactions.close()
 
     async def drain(self) -> None:
         """The batch in hand and the mails on their way come to their end; what they wrote is published by the relay, here
@@ -101,4 +111,6 @@ async def build(runtime: Runtime) -> Service:
     plugins = registry.load(channels, Plugin)
     openers: dict[str, OpenChannel] = {name: plugin.open_channel for name, plugin in plugins.items()}
     ways = {name: open_channel(runtime.settings, settings) for name, open_channel in openers.items()}
-    return CloserService(runtime, settings, ways, await runtime.log.producer())
+    assert runtime.settings.database_url is not None, "the runtime does not open without one"
+    transactions = await Transactions.open(runtime.settings.database_url)
+    return CloserService(runtime, settings, transactions, ways, await runtime.log.producer())

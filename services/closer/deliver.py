@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -24,7 +24,8 @@ from services.closer.links import loop_token
 from services.closer.notify import MailLanguage, Notification, dedup_key
 from services.closer.render import MailContext, mail
 from services.closer.settings import CloserSettings
-from services.closer.store import Driver, Effects, Held, Unit, who_unsubscribed
+from services.closer.store import Effects, Held, Unit, who_unsubscribed
+from services.closer.transactions import Driver
 from shared.errors import FlywheelError, Rejected, Transient
 from shared.links import Links
 from shared.retry import EMAIL, RetryPolicy
@@ -61,6 +62,17 @@ WHERE case_id = $1 AND kind = $2 AND generation = $3 AND token = $4
 _ATTEMPT_ENDED = """
 UPDATE closer.attempt SET ended_at = $5, outcome = $6, detail = $7
 WHERE case_id = $1 AND kind = $2 AND generation = $3 AND token = $4
+"""
+_RELEASE = """
+UPDATE closer.notification n SET status = 'pending', due_at = $2, token = NULL
+FROM (SELECT case_id, kind, generation, token FROM closer.notification
+      WHERE due_at IS NOT NULL AND token = ANY ($1::uuid[]) FOR UPDATE) AS mine
+WHERE n.case_id = mine.case_id AND n.kind = mine.kind AND n.generation = mine.generation RETURNING mine.token
+"""
+_ATTEMPTS_RELEASED = """
+UPDATE closer.attempt a SET ended_at = $2, outcome = 'retry', detail = $3 FROM closer.notification n
+WHERE a.token = ANY ($1::uuid[]) AND a.ended_at IS NULL
+  AND a.case_id = n.case_id AND a.kind = n.kind AND a.generation = n.generation AND n.due_at IS NOT NULL
 """
 _ATTEMPT_LOST = """
 UPDATE closer.attempt SET ended_at = $4, outcome = 'unknown', detail = $5
@@ -114,16 +126,22 @@ class Deliverer:
         self._settings = settings
         self._retry = retry
         self._sending: set[asyncio.Task[None]] = set()
+        self._unconfirmed: dict[str, datetime] = {}
+        """Tokens of claims whose commit nobody heard of, and until when they could hold."""
         self._draining = asyncio.Event()
+        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled, or drained."""
         try:
             while not self._draining.is_set():
                 await self._pause(await self._turn())
+            if self._sending:
+                await asyncio.wait(self._sending)
         finally:
             for task in self._sending:
                 task.cancel()
+            self._ended.set()
 
     async def _turn(self) -> float:
         """Take what there is room for; how long to wait then."""
@@ -139,8 +157,7 @@ class Deliverer:
     async def drain(self) -> None:
         """Take nothing new, and see out what is on its way."""
         self._draining.set()
-        if self._sending:
-            await asyncio.wait(self._sending)
+        await self._ended.wait()
 
     async def _pause(self, seconds: float) -> None:
         """Until then, or until a send is done and makes room; a send that failed as none may, fails us."""
@@ -163,25 +180,43 @@ class Deliverer:
 
     async def claim(self, limit: int) -> list[Claim]:
         """What is due, taken for us; what is not to be sent after all is settled on the spot."""
+        if self._unconfirmed:
+            await self._release()
         settled: list[tuple[str, str]] = []
-        async with self._unit.work() as (driver, effects):
-            rows = await driver.fetch(_CLAIM, effects.now, limit)
-            if not rows:
-                return []
-            cases = await self._unit.cases.by_id(driver, sorted({str(row["case_id"]) for row in rows}))
-            customers = {(h.case.workspace, h.case.customer) for h in cases.values() if h.case.customer}
-            gone = await who_unsubscribed(driver, customers)
-            claims = []
-            for row in rows:
-                held = cases[str(row["case_id"])]
-                claim = await self._take(driver, effects, row, held, gone, settled)
-                if claim is not None:
-                    claims.append(claim)
+        claims: list[Claim] = []
+        try:
+            async with self._unit.work() as (driver, effects):
+                rows = await driver.fetch(_CLAIM, effects.now, limit)
+                if not rows:
+                    return []
+                cases = await self._unit.cases.by_id(driver, sorted({str(row["case_id"]) for row in rows}))
+                customers = {(h.case.workspace, h.case.customer) for h in cases.values() if h.case.customer}
+                gone = await who_unsubscribed(driver, customers)
+                for row in rows:
+                    held = cases[str(row["case_id"])]
+                    claim = await self._take(driver, effects, row, held, gone, settled)
+                    if claim is not None:
+                        claims.append(claim)
+        except Transient:
+            until = self._unit.clock.now() + timedelta(seconds=LEASE_S)
+            self._unconfirmed.update((claim.token, until) for claim in claims)
+            raise
         for kind, outcome in settled:
             metrics.NOTIFICATIONS.labels(kind, outcome).inc()
             if outcome == "unknown":
                 metrics.UNKNOWN.inc()
         return claims
+
+    async def _release(self) -> None:
+        """What was claimed by a commit that we did not hear of was certainly not sent: it is due again. The commit may still
+        be under way, so each token is looked for until its lease would be over."""
+        async with self._unit.work() as (driver, effects):
+            tokens = list(self._unconfirmed)
+            found = {str(row["token"]) for row in await driver.fetch(_RELEASE, tokens, effects.now)}
+            await driver.execute(_ATTEMPTS_RELEASED, tokens, effects.now, "not sent: the claim was not confirmed")
+        self._unconfirmed = {
+            token: until for token, until in self._unconfirmed.items() if token not in found and until > effects.now
+        }
 
     async def _take(
         self,

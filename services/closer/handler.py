@@ -41,21 +41,19 @@ from services.closer.records import (
 from services.closer.sla import ClockSnapshot
 from services.closer.store import (
     Cases,
-    Driver,
     Effects,
     Held,
     Personal,
     Snapshots,
     answers,
-    begin,
     known_feedback,
     last_finished,
     move,
     stored_positions,
     who_unsubscribed,
 )
+from services.closer.transactions import Driver, Transactions
 from shared.clock import Clock
-from shared.database import Database
 from shared.errors import Fenced, Transient
 from shared.events.dead_letter import dead_letter_of
 from shared.events.identity import Pseudonyms
@@ -101,7 +99,7 @@ class Handler:
     def __init__(
         self,
         *,
-        database: Database,
+        transactions: Transactions,
         log: Log,
         log_name: str,
         clock: Clock,
@@ -109,7 +107,7 @@ class Handler:
         snapshots: Snapshots,
         batch_records: int = 500,
     ) -> None:
-        self._database = database
+        self._transactions = transactions
         self._log = log
         self._log_name = log_name
         self._clock = clock
@@ -230,7 +228,7 @@ class Handler:
                     await asyncio.sleep(delay)
                 if self._draining.is_set():
                     return
-                await self._database.ping()
+                await self._transactions.ping()
                 if consumer is None:
                     await self._open()
                 else:
@@ -249,7 +247,7 @@ class Handler:
         assert self._consumer is not None
         ours_now = {tp: self._positions.get(tp, 0) for tp in self._consumer.assignment}
         if ours_now:
-            async with begin(self._database) as driver:
+            async with self._transactions.begin() as driver:
                 stored = await stored_positions(driver, self._log_name, ours_now)
             self._positions = dict(stored)
             self._consumer.seek(stored)
@@ -301,7 +299,7 @@ class Handler:
         if batch.poison:
             await self._bury(batch.poison)
         with metrics.BATCH_SECONDS.time():
-            async with begin(self._database) as driver:
+            async with self._transactions.begin() as driver:
                 await move(driver, self._log_name, batch.expected, batch.following)
                 effects, outcomes = await self._decide(driver, batch)
                 await effects.write(driver, self._snapshots)
@@ -359,7 +357,7 @@ class Handler:
         has committed for us is for show, and may be newer than a database that was restored."""
         assert self._reader is not None
         bounds = {tp: await self._reader.bounds(tp) for tp in positions}
-        async with begin(self._database) as driver:
+        async with self._transactions.begin() as driver:
             stored = await stored_positions(driver, self._log_name, {tp: first for tp, (first, _) in bounds.items()})
             lost = {tp: bounds[tp][0] for tp, position in stored.items() if position > bounds[tp][1]}
             if lost:  # the topic was made anew, and counts from the start; effects already had are told by their ids

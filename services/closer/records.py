@@ -55,7 +55,7 @@ class Sentiment(Struct, frozen=True, gc=False):
     score: float
 
 
-class Routing(Struct, frozen=True):
+class Routing(Struct, frozen=True, gc=False):
     role: Literal["owner", "watcher"]
     team: _Label
     tags: list[_Label]
@@ -68,7 +68,7 @@ class Routing(Struct, frozen=True):
     decided_by: Literal["rule", "model", "default"]
     ruleset_version: str
     follow_up: bool
-    reasons: list[Raw]
+    reasons: Raw
     rule: str | None = None
     history: bool = False
 
@@ -78,7 +78,7 @@ class Score(Struct, frozen=True, gc=False):
     value: float
 
 
-class Value(Struct, frozen=True):
+class Value(Struct, frozen=True, gc=False):
     """Of `feedback.routed.<team>`: every member that a view casts has its type here, so that reading cannot fail."""
 
     id: _Uuid

@@ -1,6 +1,6 @@
 """Cases in the database: read under their lock, written with everything that follows from a decision.
 
-One unit of work is: `begin`, read what the decisions need (locking cases in the order of their ids, so that two
+One unit of work is: begin, read what the decisions need (locking cases in the order of their ids, so that two
 workers never wait for each other in a circle), decide in memory into `Effects`, `Effects.write`. Whoever holds a
 case's row decides about it; the timeline, the outbox and the notifications that follow are written in the same
 transaction, or none of it is.
@@ -23,10 +23,10 @@ from services.closer.case import Answer, Case, Event, Outcome, decide, next_due
 from services.closer.commands import Untold
 from services.closer.notify import Contact, Notification, notify
 from services.closer.sla import Clocks, ClockSnapshot, Settled
+from services.closer.transactions import Driver, Transactions
 from shared.clock import Clock
-from shared.database import Database, raw
 from shared.database.outbox import append_raw
-from shared.errors import Fenced, Transient
+from shared.errors import Fenced
 from shared.events.envelope import CASE_CHANGED, rfc3339
 from shared.events.feedback import Priority
 from shared.log import Message, TopicPartition
@@ -36,8 +36,6 @@ SOURCE = "flywheel/closer"
 LOOK_AGAIN = timedelta(seconds=30)
 
 _encode = msgspec.json.Encoder().encode
-Driver = Any
-"""asyncpg's connection, within a transaction."""
 
 
 # ── a case's row ──
@@ -138,17 +136,7 @@ class Snapshots:
         self._known.update(snapshots)
 
 
-# ── transactions ──
-
-
-@asynccontextmanager
-async def begin(database: Database) -> Any:
-    """A transaction, as asyncpg's connection. Plans are made for the values at hand: the tables grow from nothing, and a
-    plan kept from then would read all of them."""
-    async with database.transaction() as connection:
-        driver = await raw(connection)
-        await driver.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
-        yield driver
+# ── positions ──
 
 
 async def stored_positions(
@@ -604,8 +592,8 @@ async def answers(driver: Driver, ids: Sequence[tuple[str, str]]) -> set[tuple[s
 class Unit:
     """One decision about one case, from outside the log: a person's verb, a timer, a receipt."""
 
-    def __init__(self, database: Database, clock: Clock, snapshots: Snapshots) -> None:
-        self.database = database
+    def __init__(self, transactions: Transactions, clock: Clock, snapshots: Snapshots) -> None:
+        self.transactions = transactions
         self.clock = clock
         self.snapshots = snapshots
         self.cases = Cases(snapshots)
@@ -613,7 +601,7 @@ class Unit:
     @asynccontextmanager
     async def work(self) -> Any:
         """(driver, effects): what was recorded is written when the block ends, and remembered once it is committed."""
-        async with begin(self.database) as driver:
+        async with self.transactions.begin() as driver:
             effects = Effects(self.clock.now())
             yield driver, effects
             await effects.write(driver, self.snapshots)
@@ -630,10 +618,8 @@ __all__ = [
     "Held",
     "Personal",
     "Snapshots",
-    "Transient",
     "Unit",
     "answers",
-    "begin",
     "known_feedback",
     "last_finished",
     "move",

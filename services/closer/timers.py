@@ -8,13 +8,11 @@ leaves nothing half said, and a restart needs no list of timers. The time is the
 import asyncio
 from datetime import datetime
 
-from sqlalchemy import text
-
 from services.closer import metrics
 from services.closer.case import Event, decide
 from services.closer.commands import Tick
 from services.closer.store import Effects, Held, Unit
-from shared.database import Database
+from services.closer.transactions import Transactions
 from shared.errors import Transient
 from shared.events.case import UNFINISHED
 from shared.telemetry import get_logger
@@ -24,9 +22,9 @@ IDLE_S = 1.0
 GAUGES_S = 15.0
 BACKOFF_S = 1.0
 
-_NEXT = text("SELECT min(due_at) FROM closer.case WHERE due_at IS NOT NULL")
-_STATES = text("SELECT state, count(*) AS cases FROM closer.case WHERE unfinished GROUP BY state")
-_OVERDUE = text(
+_NEXT = "SELECT min(due_at) FROM closer.case WHERE due_at IS NOT NULL"
+_STATES = "SELECT state, count(*) AS cases FROM closer.case WHERE unfinished GROUP BY state"
+_OVERDUE = (
     "SELECT (SELECT count(*) FROM closer.case WHERE breached AND unfinished) AS overdue,"
     " (SELECT extract(epoch FROM clock_timestamp() - min(due_at))::float8 FROM closer.case WHERE due_at IS NOT NULL) AS late,"
     " (SELECT count(*) FROM closer.notification WHERE due_at IS NOT NULL) AS waiting"
@@ -87,8 +85,8 @@ class Timers:
 
     async def _until_next(self) -> float:
         """Seconds to the next deadline, at most `IDLE_S`: a nearer one may be written meanwhile."""
-        async with self._unit.database.transaction() as connection:
-            due: datetime | None = (await connection.execute(_NEXT)).scalar_one()
+        async with self._unit.transactions.begin() as driver:
+            due: datetime | None = await driver.fetchval(_NEXT)
         if due is None:
             return IDLE_S
         return min(IDLE_S, max(0.0, (due - self._unit.clock.now()).total_seconds()))
@@ -97,8 +95,8 @@ class Timers:
 class Gauges:
     """Counts for /metrics, read in the background, so that a scrape costs nothing."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -110,14 +108,14 @@ class Gauges:
             await asyncio.sleep(GAUGES_S)
 
     async def refresh(self) -> None:
-        async with self._database.transaction() as connection:
-            states = {row.state: row.cases for row in await connection.execute(_STATES)}
-            row = (await connection.execute(_OVERDUE)).one()
+        async with self._transactions.begin() as driver:
+            states = {row["state"]: row["cases"] for row in await driver.fetch(_STATES)}
+            row = await driver.fetchrow(_OVERDUE)
         for state in sorted(UNFINISHED):
             metrics.CASES.labels(state).set(states.get(state, 0))
-        metrics.OVERDUE.set(row.overdue)
-        metrics.DUE_LATE_SECONDS.set(max(0.0, row.late or 0.0))
-        metrics.NOTIFICATIONS_WAITING.set(row.waiting)
+        metrics.OVERDUE.set(row["overdue"])
+        metrics.DUE_LATE_SECONDS.set(max(0.0, row["late"] or 0.0))
+        metrics.NOTIFICATIONS_WAITING.set(row["waiting"])
 
 
 def _count(event: Event) -> None:

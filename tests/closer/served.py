@@ -63,3 +63,4 @@ async def served(world: World, url: str, data_dir: Path) -> AsyncIterator[Served
         finally:
             await runtime.authenticator.close()
             await service._producer.close()  # type: ignore[attr-defined]
+            await service._transactions.close()  # type: ignore[attr-defined]

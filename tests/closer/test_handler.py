@@ -12,7 +12,6 @@ import pytest
 
 from services.closer.handler import GROUP, Handler, ours
 from services.closer.records import Poison, read
-from services.closer.store import begin
 from shared.errors import Fenced, Rejected, Transient
 from shared.events.dead_letter import whole
 from shared.log import Message, Record, TopicPartition
@@ -229,7 +228,7 @@ async def test_two_at_once_on_one_partition_have_each_effect_once(world: World) 
     async def work(handler: Handler, size: int) -> None:
         nonlocal fenced
         while True:
-            async with begin(world.database) as driver:
+            async with world.transactions.begin() as driver:
                 position = await driver.fetchval("SELECT position FROM closer.position WHERE topic = $1", topic)
             if position >= 100:
                 return
@@ -424,7 +423,7 @@ async def test_while_the_database_cuts_connections_nothing_is_lost_doubled_or_bu
                 done = await cutter.fetchval("SELECT count(*) FROM closer.feedback")
                 cuts += await cutter.fetchval(
                     "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND application_name = 'flywheel' AND state <> 'idle'"
+                    " WHERE datname = current_database() AND application_name = 'flywheel-closer' AND state <> 'idle'"
                 )
                 if done >= 600:
                     break

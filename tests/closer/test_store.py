@@ -11,7 +11,7 @@ import pytest
 from services.closer.case import decide
 from services.closer.commands import Assign, CustomerSaid, Resolve, Tick, Told, Wait
 from services.closer.records import case_id_of, is_uuid
-from services.closer.store import Cases, Snapshots, begin, move
+from services.closer.store import Cases, Snapshots, move
 from shared.errors import Fenced
 from shared.events.case import UNFINISHED, CaseChanged, State
 from shared.log import TopicPartition
@@ -114,7 +114,7 @@ async def test_a_case_reads_back_as_it_was_written(world: World) -> None:
             outcome = decide(held.case, command, effects.now)
             effects.record(held, outcome)
             expected = outcome.case
-        async with begin(world.database) as driver:
+        async with world.transactions.begin() as driver:
             again = (await Cases(Snapshots()).by_id(driver, [case_id]))[case_id]
         assert again.case == expected
 
@@ -147,14 +147,14 @@ async def test_what_goes_to_the_cases_topic_is_what_its_model_says(world: World)
 async def test_a_position_moves_only_from_where_it_is(world: World) -> None:
     tp = TopicPartition("feedback.routed.support", 0)
     await world.rows("INSERT INTO closer.position VALUES ('embedded', $1, 0, 5)", tp.topic)
-    async with begin(world.database) as driver:
+    async with world.transactions.begin() as driver:
         await move(driver, "embedded", {tp: 5}, {tp: 9})
     for expected in (5, 8, 10):
         with pytest.raises(Fenced):
-            async with begin(world.database) as driver:
+            async with world.transactions.begin() as driver:
                 await move(driver, "embedded", {tp: expected}, {tp: 11})
     with pytest.raises(Fenced):
-        async with begin(world.database) as driver:
+        async with world.transactions.begin() as driver:
             await move(driver, "kafka", {tp: 9}, {tp: 11})
     assert await world.value("SELECT position FROM closer.position") == 9
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from services.closer.store import begin
 from services.closer.timers import Gauges
 from tests.closer.world import START, World, eventually, feedback
 
@@ -107,7 +106,7 @@ async def test_a_case_that_somebody_is_busy_with_is_left_and_not_waited_for(worl
     await world.take(busy, free)
     world.clock.advance(timedelta(days=2))
     held = (await world.case(busy["id"]))["id"]
-    async with begin(world.database) as driver:
+    async with world.transactions.begin() as driver:
         await driver.execute("SELECT FROM closer.case WHERE id = $1 FOR UPDATE", held)
         assert await fire(world) == 1
         assert await said(world, held) == []
@@ -148,6 +147,6 @@ async def test_the_gauges_tell_what_is_open_and_overdue(world: World) -> None:
     await world.take(*(feedback(customer={"id": f"c-{n}"}, priority="urgent") for n in range(3)))
     world.clock.advance(timedelta(hours=3))
     await fire(world)
-    await Gauges(world.database).refresh()
+    await Gauges(world.transactions).refresh()
     assert metrics.CASES.labels("open")._value.get() == 3
     assert metrics.OVERDUE._value.get() == 3

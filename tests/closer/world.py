@@ -15,6 +15,7 @@ from services.closer.handler import Handler
 from services.closer.policy import check
 from services.closer.store import Snapshots, Unit
 from services.closer.timers import Timers
+from services.closer.transactions import Transactions
 from shared.clock import ManualClock
 from shared.config import STARTER, Config, config_of, read_dir
 from shared.database import Database
@@ -93,6 +94,7 @@ def decision(value: Mapping[str, Any]) -> Message:
 @dataclass
 class World:
     database: Database
+    transactions: Transactions
     log: Log
     producer: Producer
     clock: ManualClock
@@ -105,18 +107,20 @@ class World:
         async with contextlib.AsyncExitStack() as stack:
             database = Database(url)
             stack.push_async_callback(database.close)
+            transactions = await Transactions.open(url)
+            stack.push_async_callback(transactions.close)
             log = await PostgresLog.open(url)
             stack.push_async_callback(log.close)
             await log.ensure_topics(all_topics(TEAMS))
             producer = await log.producer()
             stack.push_async_callback(producer.close)
-            yield cls(database, log, producer, ManualClock(START), config or config_of(read_dir(STARTER)))
+            yield cls(database, transactions, log, producer, ManualClock(START), config or config_of(read_dir(STARTER)))
 
     # ── parts under test ──
 
     def handler(self, **changes: Any) -> Handler:
         settings: dict[str, Any] = {
-            "database": self.database,
+            "transactions": self.transactions,
             "log": self.log,
             "log_name": "embedded",
             "clock": self.clock,
@@ -129,7 +133,7 @@ class World:
 
     @property
     def unit(self) -> Unit:
-        return Unit(self.database, self.clock, self.snapshots)
+        return Unit(self.transactions, self.clock, self.snapshots)
 
     @property
     def timers(self) -> Timers:
