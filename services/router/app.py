@@ -1,5 +1,6 @@
 """Wiring only."""
 
+import gc
 from collections.abc import Mapping
 
 from fastapi import APIRouter
@@ -57,4 +58,8 @@ class RouterService:
 
 
 async def build(runtime: Runtime) -> Service:
+    # A batch is a hundred thousand small objects without cycles, gone a moment later: looking through them every 700
+    # allocations, and through everything that was loaded at the start, took a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     return RouterService(runtime)

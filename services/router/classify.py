@@ -9,10 +9,10 @@ their feeling than our reading of their words, so it weighs more.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
+from services.router.feedback import Score
 from services.router.lexicons import NEGATES, NOISE
 from services.router.matcher import Scan
 
@@ -29,6 +29,7 @@ LABEL_AT = 0.2
 LOW_SCORE = -0.75
 """At or below: nps 0–2, one star. Worth an earlier look."""
 MIN_KIND_WEIGHT = 1.0
+NOISE_MAX_BYTES = 50
 
 _clause_ends = re.compile("[.,;:!?\n]|\u00e3\u0080[\u0081\u0082]").search
 _find_letter = re.compile(r"[^\W_]").search
@@ -51,9 +52,7 @@ class Prior(msgspec.Struct, frozen=True, gc=False):
     low_score: bool
 
 
-def classify(
-    folded: str, scan: Scan, scores: Sequence[Mapping[str, Any]], ranges: Mapping[str, tuple[float, float]]
-) -> Prior:
+def classify(scan: Scan, scores: Sequence[Score], ranges: Mapping[str, tuple[float, float]]) -> Prior:
     """`ranges`: the least and the most of each metric."""
     data = scan.data
     total = 0.0
@@ -101,7 +100,7 @@ def classify(
         feeling, known, low = _with_scores(feeling if felt else None, scores, ranges)
     feeling = int(feeling * 1000) / 1000
     sentiment = "positive" if feeling >= LABEL_AT else "negative" if feeling <= -LABEL_AT else "neutral"
-    kind, confidence = _kind(folded, weights, total, sentiment, feeling)
+    kind, confidence = _kind(data, weights, total, sentiment, feeling)
     return Prior(sentiment, feeling, felt, known, kind, confidence, cues.get(kind, _NOTHING), urgency, urgent, low)
 
 
@@ -114,13 +113,13 @@ def _reaches(between: str) -> bool:
 
 
 def _with_scores(
-    words: float | None, scores: Sequence[Mapping[str, Any]], ranges: Mapping[str, tuple[float, float]]
+    words: float | None, scores: Sequence[Score], ranges: Mapping[str, tuple[float, float]]
 ) -> tuple[float, list[str], bool]:
     """(feeling, the scores that say something, whether one is among the lowest)."""
     known: list[str] = []
     total, low = 0.0, False
     for score in scores:
-        metric, value = score["metric"], score["value"]
+        metric, value = score.metric, score.value
         if metric in ranges:
             unit = _unit(metric, value, ranges[metric])
             total += unit
@@ -142,15 +141,15 @@ def _unit(metric: str, value: float, bounds: tuple[float, float]) -> float:
     return max(-1.0, min(1.0, unit))
 
 
-def _kind(folded: str, weights: dict[str, float], total: float, sentiment: str, feeling: float) -> tuple[str, float]:
+def _kind(data: str, weights: dict[str, float], total: float, sentiment: str, feeling: float) -> tuple[str, float]:
     """The kind and how sure it is. `weights` by the words so far; the feeling adds its own."""
-    if not folded:
+    if len(data) == 2:
         return ("praise" if feeling >= 0.75 else "complaint" if sentiment == "negative" else "comment"), 0.5
     # A lone 👍 has no letter and says something all the same.
-    if len(folded) <= 16 and not total and (folded.strip(" .!?~。") in NOISE or _find_letter(folded) is None):
+    if not total and len(data) <= NOISE_MAX_BYTES and _is_noise(data[1:-1].encode("latin-1").decode()):
         return "noise", 0.9
-    if "?" in folded:
-        weights["question"] = weights.get("question", 0.0) + (1.5 if folded[-1] == "?" else 0.75)
+    if "?" in data:
+        weights["question"] = weights.get("question", 0.0) + (1.5 if data[-2] == "?" else 0.75)
     if sentiment == "negative":
         weights["complaint"] = weights.get("complaint", 0.0) + (0.75 - total * 0.5 if -4.5 < total < 0 else 0.75)
         weights.pop("praise", None)
@@ -166,6 +165,10 @@ def _kind(folded: str, weights: dict[str, float], total: float, sentiment: str, 
         if weight > best or (weight == best and _TIES[name] < _TIES[kind]):
             kind, best = name, weight
     return kind, int(best / every * 100) / 100
+
+
+def _is_noise(folded: str) -> bool:
+    return folded.strip(" .!?~。") in NOISE or _find_letter(folded) is None
 
 
 # Where two weigh the same, the one that costs more to overlook.

@@ -14,6 +14,8 @@ import msgspec
 import re2
 
 from services.router.classify import Prior
+from services.router.feedback import FeedbackValue, Score
+from services.router.matcher import Scan
 from services.router.text import fold
 
 Path = tuple[str, ...]
@@ -25,9 +27,9 @@ Key = int | tuple[Path, Scalar]
 class Facts(msgspec.Struct, frozen=True, gc=False):
     """What is known of an event when the rules are asked."""
 
-    feedback: Mapping[str, Any]
-    folded: str
-    terms: set[int]
+    feedback: FeedbackValue
+    scan: Scan
+    """Of the folded text."""
     prior: Prior
     language: str
     priority: str
@@ -44,15 +46,19 @@ class Condition(Protocol):
         """Where it holds one of these is there; None when that cannot be said."""
 
 
-def at(feedback: Mapping[str, Any], path: Path) -> list[Any]:
+def at(feedback: FeedbackValue, path: Path) -> list[Any]:
     """What stands there. A list on the way, or at the end, stands for each of its items."""
-    found: list[Any] = [feedback]
-    for name in path:
-        items = [item for value in found for item in (value if isinstance(value, list) else (value,))]
-        found = [item[name] for item in items if isinstance(item, Mapping) and item.get(name) is not None]
-        if not found:
-            return found
-    return [item for value in found for item in (value if isinstance(value, list) else (value,))]
+    found: list[Any] = [getattr(feedback, path[0], None)]
+    for name in path[1:]:
+        found = [_member(item, name) for value in found for item in (value if isinstance(value, list) else (value,))]
+    items = [item for value in found for item in (value if isinstance(value, list) else (value,))]
+    return [item for item in items if item is not None]
+
+
+def _member(item: Any, name: str) -> Any:
+    if isinstance(item, dict):
+        return item.get(name)
+    return getattr(item, name, None) if isinstance(item, msgspec.Struct) else None
 
 
 def comparable(value: Any) -> Scalar | None:
@@ -127,10 +133,10 @@ class Contains:
     terms: Mapping[int, str]
 
     def holds(self, facts: Facts) -> bool:
-        return not facts.terms.isdisjoint(self.terms)
+        return not facts.scan.terms.isdisjoint(self.terms)
 
     def why(self, facts: Facts) -> list[str]:
-        found = [term for number, term in self.terms.items() if number in facts.terms]
+        found = [term for number, term in self.terms.items() if number in facts.scan.terms]
         return [f"the text contains {', '.join(map(quoted, found))}"]
 
     def keys(self) -> frozenset[Key] | None:
@@ -145,10 +151,10 @@ class Matches:
     search: Callable[[str], Any]
 
     def holds(self, facts: Facts) -> bool:
-        return self.search(facts.folded) is not None
+        return self.search(facts.scan.text) is not None
 
     def why(self, facts: Facts) -> list[str]:
-        found = self.search(facts.folded)
+        found = self.search(facts.scan.text)
         return [f"the text matches {self.pattern} ({quoted(found[0][:80])})"]
 
     def keys(self) -> frozenset[Key] | None:
@@ -263,17 +269,17 @@ class ScoreIs:
     most: float
 
     def holds(self, facts: Facts) -> bool:
-        return any(self._within(score) for score in facts.feedback.get("scores") or ())
+        return any(self._within(score) for score in facts.feedback.scores or ())
 
     def why(self, facts: Facts) -> list[str]:
-        scores = facts.feedback.get("scores") or ()
-        return [f"{self.metric} is {score['value']:g}" for score in scores if self._within(score)]
+        scores = facts.feedback.scores or ()
+        return [f"{self.metric} is {score.value:g}" for score in scores if self._within(score)]
 
     def keys(self) -> frozenset[Key] | None:
         return frozenset({(("scores", "metric"), self.metric)})
 
-    def _within(self, score: Mapping[str, Any]) -> bool:
-        return bool(score["metric"] == self.metric and self.least <= score["value"] <= self.most)
+    def _within(self, score: Score) -> bool:
+        return score.metric == self.metric and self.least <= score.value <= self.most
 
 
 # ── what the classifier says ──
@@ -352,7 +358,7 @@ class When:
         return None
 
     def _local(self, facts: Facts) -> datetime | None:
-        given = facts.feedback.get(self.member) or facts.feedback.get("received_at")
+        given = getattr(facts.feedback, self.member) or facts.feedback.received_at
         try:
             moment = datetime.fromisoformat(given) if given else None
         except ValueError:

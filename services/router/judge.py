@@ -2,7 +2,6 @@
 is the only thing that changes, and it is told afterwards whether the batch was committed."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -11,7 +10,7 @@ from services.router.feedback import Unreadable, read_feedback, read_object
 from services.router.outputs import decision_message, routed_messages
 from services.router.route import Discarded, route
 from services.router.ruleset import Ruleset
-from services.router.seen import Earlier, SeenIds, identify
+from services.router.seen import Earlier, SeenIds, identify, workspace_of
 from shared.events.dead_letter import dead_letter_of
 from shared.events.envelope import (
     CUSTOMER_ACTIVITY,
@@ -23,14 +22,12 @@ from shared.events.envelope import (
     NotAnEvent,
 )
 from shared.log import Message, Record
-from shared.topics import DEFAULT_WORKSPACE, RECEIVED
 
 SERVICE = "router"
 CRASH = "crash"
 MAX_TRIES = 3
 
 _FEEDBACK = FEEDBACK_RECEIVED.encode()
-_INCOMING = frozenset(name.encode() for name in INCOMING_TYPES)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -43,44 +40,26 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def judge(record: Record, seen: SeenIds, ruleset: Ruleset, decided_at: str) -> Outcome:
     """Never raises for what the record holds. What fails without a reason is tried again, then dead-lettered as `crash`."""
-    workspace = workspace_of(record.topic)
-    headers = dict(record.headers)
-    identity = identify(headers)
-    if identity is None or not _sound(headers, workspace):
+    workspace, encoded = workspace_of(record[0])
+    headers = dict(record[6])
+    identity = identify(headers, encoded)
+    if identity is None:
         return _dead(record, workspace, "bad-headers", _what_is_wrong(record, workspace))
-    earlier = seen.earlier(identity, record.offset, record.timestamp_ms)
+    earlier = seen.earlier(identity, record[2], record[3])
     if earlier is not None:
         return _repeat(record, workspace, headers, earlier, decided_at)
-    for tries in range(1, MAX_TRIES + 1):
+    tries = 0
+    while True:
         try:
             return _decide(record, workspace, headers, ruleset, decided_at)
         except Unreadable as error:
             return _dead(record, workspace, error.reason, str(error))
         except Exception as error:  # noqa: BLE001 - one record's defect must not stop the others; the breaker sees it
-            # Its text may quote the customer, so only its kind and its place are told.
-            failure = f"{type(error).__name__} {_place(error)}"
+            tries += 1
             if tries == MAX_TRIES:
-                break
-    return _dead(record, workspace, CRASH, f"an unexpected {failure}", attempts=MAX_TRIES)
-
-
-def workspace_of(topic: str) -> str:
-    return DEFAULT_WORKSPACE if topic == RECEIVED else topic.removesuffix("." + RECEIVED)
-
-
-def _sound(headers: Mapping[str, bytes], workspace: str) -> bool:
-    """All that the hot path must know of the headers; `_what_is_wrong` says it in words."""
-    return (
-        headers.get("ce_type") in _INCOMING
-        and headers.get("ce_workspace") == _encoded(workspace)
-        and "ce_source" in headers
-        and headers["ce_id"].isascii()
-    )
-
-
-@lru_cache(maxsize=1024)
-def _encoded(workspace: str) -> bytes:
-    return workspace.encode()
+                # Its text may quote the customer, so only its kind and its place are told.
+                failure = f"an unexpected {type(error).__name__} {_place(error)}"
+                return _dead(record, workspace, CRASH, failure, attempts=tries)
 
 
 def _what_is_wrong(record: Record, workspace: str) -> str:
@@ -100,7 +79,7 @@ def _decide(record: Record, workspace: str, headers: Mapping[str, bytes], rulese
     if kind != _FEEDBACK:
         return _OTHERS[kind.decode()](record, workspace, headers, decided_at)
     feedback = read_feedback(record.value)
-    history = headers.get("ce_history") == b"1" or feedback.get("history") is True
+    history = headers.get("ce_history") == b"1" or feedback.history is True
     decision = route(feedback, ruleset, history)
     if not isinstance(decision, Discarded):
         return Outcome("routed", routed_messages(record, decision, workspace))

@@ -28,6 +28,11 @@ class Scan(msgspec.Struct, frozen=True, gc=False):
     words: list[Hit]
     """In their order, apart from each other: a longer one stands for those inside it, of two that overlap the first."""
 
+    @property
+    def text(self) -> str:
+        """The folded text."""
+        return self.data[1:-1].encode("latin-1").decode()
+
 
 class _Pattern(NamedTuple):
     text: str
@@ -67,8 +72,9 @@ class Matcher:
             automaton.make_automaton()
         self._iterate = automaton.iter if found else _nothing
 
-    def scan(self, folded: str) -> Scan:
-        data = _bytes_as_chars(f" {folded} ")
+    def scan(self, folded: bytes) -> Scan:
+        """`folded`: as `text.folded_utf8` gives it."""
+        data = (b" %b " % folded).decode("latin-1")
         terms: set[int] = set()
         words: list[Hit] = []
         last = 0

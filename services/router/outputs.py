@@ -55,8 +55,8 @@ def decision_message(record: Record, workspace: str, decision: Mapping[str, Any]
 
 def retyped(headers: Headers, ours: tuple[str, bytes]) -> Headers:
     """The same headers under another `ce_type`."""
-    if len(headers) > 2 and headers[2][0] == "ce_type":  # where our envelope puts it
-        copy = headers.copy()
-        copy[2] = ours
-        return copy
-    return [ours if name == "ce_type" else (name, value) for name, value in headers]
+    copy = headers.copy()
+    for index, header in enumerate(headers):
+        if header[0] == "ce_type":
+            copy[index] = ours
+    return copy

@@ -12,7 +12,7 @@ from services.router import conditions as c
 from services.router.actions import Action
 from services.router.feedback import CUSTOMER_MEMBERS, MEMBERS
 from services.router.matcher import BadTerm, pattern
-from services.router.ruleset import Rule, Step
+from services.router.ruleset import Rule, Step, rule_of
 from services.router.text import fold
 from shared.config.document import ConfigError, Document, Issue
 from shared.config.document import Path as Place
@@ -80,7 +80,7 @@ class Parser:
         with faults:
             then = self._then(data.get("then"), (*place, "then"))
         faults.settle()
-        return Rule(str(name), when, then, ", ".join(step.says for step in then))
+        return rule_of(str(name), when, then)
 
     def _then(self, data: Any, place: Place) -> tuple[Step, ...]:
         if not isinstance(data, list) or not data:

@@ -15,9 +15,9 @@ import msgspec
 from services.router.actions import Draft
 from services.router.classify import Prior, classify
 from services.router.conditions import Facts
-from services.router.feedback import convert
+from services.router.feedback import FeedbackValue, Score, convert
 from services.router.ruleset import Rule, Ruleset
-from services.router.text import UNKNOWN, fold, language_of
+from services.router.text import UNKNOWN, folded_utf8, language_of
 from shared.events.feedback import Kind
 
 LOOP_SOURCE = "loop"
@@ -28,7 +28,8 @@ KEY_TIERS = frozenset({"enterprise", "vip", "premium", "platinum", "strategic"})
 STEP_UP = {"low": "normal", "normal": "high", "high": "urgent", "urgent": "urgent"}
 MAX_SHOWN_WORDS = 5
 
-Reason = dict[str, Any]
+Reason = dict[str, Any] | msgspec.Raw
+"""`shared.events.feedback.Reason`; those that are the same for many events are kept as they are written."""
 
 
 class Sentiment(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +66,7 @@ class Discarded(NamedTuple):
     reasons: list[Reason]
 
 
-def route(feedback: Mapping[str, Any], ruleset: Ruleset, history: bool = False) -> Routing | Discarded:
+def route(feedback: FeedbackValue, ruleset: Ruleset, history: bool = False) -> Routing | Discarded:
     """`feedback` as `feedback.read_feedback` gives it."""
     return _decide(feedback, ruleset, history)[0]
 
@@ -85,99 +86,91 @@ def explain(ruleset: Ruleset, feedback: Mapping[str, Any]) -> dict[str, Any]:
             "rule": decision.rule,
             "ruleset_version": ruleset.version,
             "follow_up": False,
-            "reasons": decision.reasons,
+            "reasons": msgspec.json.decode(msgspec.json.encode(decision.reasons)),
         }
         return found | {"rules": names, "discarded": decision.why}
-    found = msgspec.to_builtins(decision)
+    found = msgspec.json.decode(msgspec.json.encode(decision))
     del found["role"]
     return found | {"rules": names, "discarded": None}
 
 
-def _decide(feedback: Mapping[str, Any], ruleset: Ruleset, history: bool) -> tuple[Routing | Discarded, list[Rule]]:
-    text, title = feedback.get("text"), feedback.get("title")
-    folded = fold(f"{title}\n{text}" if title and text else text or title or "")
+def _decide(feedback: FeedbackValue, ruleset: Ruleset, history: bool) -> tuple[Routing | Discarded, list[Rule]]:
+    text, title = feedback.text, feedback.title
+    folded = folded_utf8(f"{title}\n{text}" if title and text else text or title or "")
     scan = ruleset.matcher.scan(folded)
-    scores = feedback.get("scores") or ()
-    prior = classify(folded, scan, scores, ruleset.metrics)
-    language, language_reason = _language(feedback.get("language"), folded, len(scan.data) - 2)
-    loop = _loop(feedback) if feedback.get("source") == LOOP_SOURCE else None
-    kind = prior.kind
+    prior = classify(scan, feedback.scores or _NO_SCORES, ruleset.metrics)
+    language, language_reason = _language(feedback.language, folded)
+    loop = _loop(feedback) if feedback.source == LOOP_SOURCE else None
     priority, priority_reason = _priority(feedback, prior)
 
-    draft = Draft()
-    rules: list[Rule] = []
-    decider: Rule | None = None
-    theme = GENERAL
     reasons: list[Reason] = []
+    facts = Facts(feedback, scan, prior, language, priority)
     answered = loop.get("team") if loop is not None else None
     if isinstance(answered, str) and answered in ruleset.teams:
-        draft.team = answered
+        draft, rules, decider = Draft(team=answered), _NO_RULES, None
         reasons.append(_LOOP_REASON)
     else:
-        facts = Facts(feedback, folded, scan.terms, prior, language, priority)
         rules = ruleset.matching(facts)
-        for rule in rules:
-            for step in rule.then:
-                step.apply(draft, step.params)
-            reasons.append(_rule_reason(rule, facts))
-            if draft.discarded is not None:
-                return Discarded(draft.discarded, rule.name, reasons), rules
-            if draft.team is not None:
-                decider, theme = rule, _theme(rule)
-
+        draft, decider = _applied(rules, facts, reasons)
+        if draft.discarded is not None:
+            return Discarded(draft.discarded, rules[-1].name, reasons), rules
     if draft.team is not None:
         team, decided_by, confidence = draft.team, "rule", 1.0
     else:
         team, decided_by, confidence = ruleset.default_team, "default", _blind(len(ruleset.teams))
         reasons.append(_default_reason(team))
-    reasons.append(_kind_reason(prior, bool(folded)))
+
+    reasons.append(_kind_reason(prior, folded != b""))
     reasons.append(_sentiment_reason(prior))
     if draft.priority is not None:
         priority = draft.priority
     elif priority_reason is not None:
         reasons.append(priority_reason)
     reasons.append(language_reason)
-    follow_up = draft.follow_up if draft.follow_up is not None else kind not in OWES_NOTHING
+    follow_up = draft.follow_up if draft.follow_up is not None else prior.kind not in OWES_NOTHING
     if loop is not None:
         follow_up = loop.get("solved") is not True
-        reasons.append(_SOLVED if not follow_up else _UNSOLVED)
-    sentiment = Sentiment(prior.sentiment, prior.feeling)
-    watchers = draft.watchers
-    if team in watchers:
-        watchers.remove(team)
-    return (
-        Routing(
-            "owner",
-            team,
-            watchers,
-            draft.tags,
-            theme,
-            kind,
-            sentiment,
-            priority,
-            language,
-            confidence,
-            decided_by,
-            decider.name if decider is not None else None,
-            ruleset.version,
-            follow_up,
-            history,
-            reasons,
-        ),
-        rules,
+        reasons.append(_UNSOLVED if follow_up else _SOLVED)
+    if team in draft.watchers:
+        draft.watchers.remove(team)
+    decision = Routing(  # in the order of its members: naming them costs as much as making it
+        "owner",
+        team,
+        draft.watchers,
+        draft.tags,
+        (decider.theme or GENERAL) if decider is not None else GENERAL,
+        prior.kind,
+        Sentiment(prior.sentiment, prior.feeling),
+        priority,
+        language,
+        confidence,
+        decided_by,
+        decider.name if decider is not None else None,
+        ruleset.version,
+        follow_up,
+        history,
+        reasons,
     )
+    return decision, rules
 
 
-def _loop(feedback: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    found = (feedback.get("attributes") or {}).get("loop")
+_NO_RULES: list[Rule] = []
+_NO_SCORES: list[Score] = []
+
+
+def _applied(rules: list[Rule], facts: Facts, reasons: list[Reason]) -> tuple[Draft, Rule | None]:
+    """What these rules make of it, and the one that decides."""
+    draft = Draft()
+    for rule in rules:
+        for step in rule.then:
+            step.apply(draft, step.params)
+        reasons.append(_rule_reason(rule, facts))
+    return draft, rules[-1] if rules and rules[-1].decides else None
+
+
+def _loop(feedback: FeedbackValue) -> Mapping[str, Any] | None:
+    found = (feedback.attributes or {}).get("loop")
     return found if isinstance(found, dict) else None
-
-
-def _theme(rule: Rule) -> str:
-    for step in rule.then:
-        if step.verb == "tag":
-            return str(step.params.root[0])
-    return GENERAL
 
 
 @lru_cache(maxsize=64)
@@ -189,8 +182,9 @@ def _blind(teams: int) -> float:
 # ── priority and language ──
 
 
-def _priority(feedback: Mapping[str, Any], prior: Prior) -> tuple[str, Reason | None]:
-    priority, reason = "normal", None
+def _priority(feedback: FeedbackValue, prior: Prior) -> tuple[str, Reason | None]:
+    priority = "normal"
+    reason: Reason | None = None
     if prior.urgency:
         priority = "urgent" if prior.urgency == 2 else "high"
         words = _shown(prior.urgency_words)
@@ -201,7 +195,7 @@ def _priority(feedback: Mapping[str, Any], prior: Prior) -> tuple[str, Reason | 
     elif prior.kind in OWES_NOTHING:
         priority, reason = "low", _LOW
     if prior.sentiment == "negative" or prior.kind == "bug":
-        tier = (feedback.get("customer") or {}).get("tier")
+        tier = feedback.customer.tier if feedback.customer is not None else None
         if tier and tier.lower() in KEY_TIERS:
             stepped = STEP_UP[priority]
             reason = {
@@ -213,25 +207,25 @@ def _priority(feedback: Mapping[str, Any], prior: Prior) -> tuple[str, Reason | 
     return priority, reason
 
 
-def _language(declared: str | None, folded: str, size: int) -> tuple[str, Reason]:
+def _language(declared: str | None, folded: bytes) -> tuple[str, Reason]:
     if declared and declared != UNKNOWN:
         return declared, _declared(declared)
-    language = language_of(folded, size) if folded else UNKNOWN
+    language = language_of(folded) if folded else UNKNOWN
     return language, _detected(language)
 
 
 # ── reasons: sentences for people, with the words or values that were seen ──
 
-_LOOP_REASON: Reason = {
-    "code": "loop.answer",
-    "text": "An answer from the customer's page goes to the team of its case.",
-}
-_SOLVED: Reason = {"code": "loop.solved", "text": "The customer says that it is solved: no answer is owed."}
-_UNSOLVED: Reason = {"code": "loop.unsolved", "text": "The customer says that it is not solved: an answer is owed."}
-_LOW: Reason = {"code": "priority.kind", "text": "Nothing has to be done about it soon."}
-_NO_FEELING: Reason = {"code": "sentiment.none", "text": "No word or score shows a feeling."}
+
+def _fixed(code: str, text: str, **more: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode({"code": code, "text": text, **more}))
 
 
+_LOOP_REASON = _fixed("loop.answer", "An answer from the customer's page goes to the team of its case.")
+_SOLVED = _fixed("loop.solved", "The customer says that it is solved: no answer is owed.")
+_UNSOLVED = _fixed("loop.unsolved", "The customer says that it is not solved: an answer is owed.")
+_LOW = _fixed("priority.kind", "Nothing has to be done about it soon.")
+_NO_FEELING = _fixed("sentiment.none", "No word or score shows a feeling.")
 _BY_WORDS = {label: f"The words are {label}." for label in ("positive", "neutral", "negative")}
 _BY_SCORE = {label: f"The score given is {label}." for label in ("positive", "neutral", "negative")}
 _BY_SCORE_AND_WORDS = {label: f"Score and words together are {label}." for label in ("positive", "neutral", "negative")}
@@ -246,7 +240,7 @@ def _rule_reason(rule: Rule, facts: Facts) -> Reason:
 
 @lru_cache(maxsize=1024)
 def _default_reason(team: str) -> Reason:
-    return {"code": "default.team", "text": f"No rule assigns it, so it goes to the default team, {team}."}
+    return _fixed("default.team", f"No rule assigns it, so it goes to the default team, {team}.")
 
 
 def _kind_reason(prior: Prior, worded: bool) -> Reason:
@@ -272,7 +266,7 @@ def _kind_by_feeling(kind: str, confidence: float, worded: bool) -> Reason:
         text = "It says nothing that can be acted on."
     else:
         text = f"The feeling makes it a {kind}."
-    return {"code": "kind.prior", "text": text, "confidence": confidence}
+    return _fixed("kind.prior", text, confidence=confidence)
 
 
 def _sentiment_reason(prior: Prior) -> Reason:
@@ -295,11 +289,11 @@ def _shown(words: list[str]) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _declared(language: str) -> Reason:
-    return {"code": "language.declared", "text": f"The sender says {language}."}
+    return _fixed("language.declared", f"The sender says {language}.")
 
 
 @lru_cache(maxsize=1024)
 def _detected(language: str) -> Reason:
     if language == UNKNOWN:
-        return {"code": "language.unknown", "text": "Neither script nor common words tell the language."}
-    return {"code": "language.detected", "text": f"By script and common words: {language}."}
+        return _fixed("language.unknown", "Neither script nor common words tell the language.")
+    return _fixed("language.detected", f"By script and common words: {language}.")

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from services.router.actions import Draft
 from services.router.conditions import Condition, Facts, Path, Scalar, at, comparable
 from services.router.lexicons import LEXICON
@@ -25,18 +27,28 @@ class Step:
     says: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     name: str
     when: Condition
     then: tuple[Step, ...]
     done: str
     """What it does, in words: "assigned to product, tagged feature-request"."""
+    decides: bool
+    """No rule is asked after this one."""
+    theme: str | None
+    """Its first tag."""
 
-    @property
-    def decides(self) -> bool:
-        """No rule is asked after this one."""
-        return any(step.verb in {"assign", "discard"} for step in self.then)
+
+def rule_of(name: str, when: Condition, then: Sequence[Step]) -> Rule:
+    tags = [step.params.root[0] for step in then if step.verb == "tag"]
+    return Rule(
+        name,
+        when,
+        tuple(then),
+        ", ".join(step.says for step in then),
+        any(step.verb in {"assign", "discard"} for step in then),
+        tags[0] if tags else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +86,13 @@ class Index:
     def candidates(self, facts: Facts) -> Sequence[int]:
         """The numbers of the rules that could hold, in their order."""
         found: list[int] | None = None
-        by_term = self.by_term
-        for term in facts.terms:
-            if (rules := by_term.get(term)) is not None:
+        for term in facts.scan.terms:
+            if (rules := self.by_term.get(term)) is not None:
                 found = [*self.always, *rules] if found is None else [*found, *rules]
-        feedback = facts.feedback
         for path, by_value in self.by_value:
-            if path[0] not in feedback:
+            if getattr(facts.feedback, path[0]) is None:
                 continue
-            for value in at(feedback, path):
+            for value in at(facts.feedback, path):
                 key = comparable(value)
                 if key is not None and (rules := by_value.get(key)) is not None:
                     found = [*self.always, *rules] if found is None else [*found, *rules]

@@ -13,10 +13,13 @@ back at a change of leader, so a little more than the window is kept (`SLACK_MS`
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
+from shared.events.envelope import INCOMING_TYPES
 from shared.log import Record
+from shared.topics import DEFAULT_WORKSPACE, RECEIVED
 
 SLACK_MS = 10 * 60 * 1000
 _HASH_BITS = 48
@@ -26,6 +29,7 @@ _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
 _TIME_SHIFT = _HASH_BITS + _OFFSET_BITS
 _HASHED_ID = 1 << 128
 _REDRIVE_SHIFT = 130
+_INCOMING = frozenset(name.encode() for name in INCOMING_TYPES)
 _LOWER_HEX = b"0123456789abcdef-"
 
 
@@ -40,21 +44,36 @@ class Earlier(NamedTuple):
     same_body: bool
 
 
-def identify(headers: Mapping[str, bytes]) -> Identity | None:
-    """None when there is no id, or when a number cannot be read."""
+def identify(headers: Mapping[str, bytes], workspace: bytes) -> Identity | None:
+    """None when these are not the headers of an event of that workspace. Such a record is dead-lettered by whoever meets
+    it, and counts as no occurrence for whoever reads it back: both ask here."""
     raw = headers.get("ce_id")
-    if not raw:
+    if (
+        not raw
+        or headers.get("ce_type") not in _INCOMING
+        or headers.get("ce_workspace") != workspace
+        or "ce_source" not in headers
+    ):
         return None
     if len(raw) == 36 and raw[8:24:5] == b"----" and not raw.translate(None, _LOWER_HEX):
         key = int(raw.replace(b"-", b""), 16)
-    else:
+    elif raw.isascii():
         key = _HASHED_ID | int.from_bytes(blake2b(raw, digest_size=16).digest(), "big")
+    else:
+        return None
     if (redrive := headers.get("redrive")) is not None:
         if not redrive.isdigit() or len(redrive) > 9:
             return None
         key |= int(redrive) << _REDRIVE_SHIFT
     body = headers.get("ce_bodyhash")
     return key, (_body(body) if body else 0)
+
+
+@lru_cache(maxsize=1024)
+def workspace_of(topic: str) -> tuple[str, bytes]:
+    """Whose `feedback.received` this is; as a header has it, too."""
+    workspace = DEFAULT_WORKSPACE if topic == RECEIVED else topic.removesuffix("." + RECEIVED)
+    return workspace, workspace.encode()
 
 
 def _body(raw: bytes) -> int:
@@ -108,8 +127,8 @@ class SeenIds:
         """Records read back, in order. Their values are not looked at."""
         timestamp_ms = 0
         newest = self._generations[0]
-        for _, _, offset, timestamp_ms, _, _, headers in records:
-            identity = identify(dict(headers))
+        for topic, _, offset, timestamp_ms, _, _, headers in records:
+            identity = identify(dict(headers), workspace_of(topic)[1])
             if identity is not None:
                 newest[identity[0]] = timestamp_ms << _TIME_SHIFT | offset << _HASH_BITS | identity[1]
         if timestamp_ms:

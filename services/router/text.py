@@ -19,30 +19,46 @@ _PLAIN = (
     | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\ufe0e\ufe0f\u00ad", "")
     | {"‘": "'", "’": "'", "“": '"', "”": '"', "…": "..."}
 )
-_REPLACED = frozenset(_PLAIN)
 _replace_plain = re.compile("[" + "".join(map(re.escape, _PLAIN)) + "]").sub
 # What the fast path has to look at: all but characters that no folding changes, save for the case of A to Z. Those are
 # ASCII, CJK punctuation, kana, Han, the dashes, bullets and arrows of everyday writing, pictographs.
-_find_odd = re.compile(
-    "[^\x00-\x08\x0e-\x1b -\x7f\u2010\u2012-\u2016\u201a\u201b\u201e-\u2022\u2190-\u2199\u21d2\u2605\u2606\u2764"
+_UNCHANGED = (
+    "\x00-\x08\x0e-\x1b -\x7f\u2010\u2012-\u2016\u201a\u201b\u201e-\u2022\u2190-\u2199\u21d2\u2605\u2606\u2764"
     "\u3001-\u301f\u3030\u3041-\u3096\u30a1-\u30fe\u4e00-\u9fff"
-    "\U0001f300-\U0001f5ff\U0001f600-\U0001f64f\U0001f680-\U0001f6ff\U0001f900-\U0001f9ff]"
-).findall
+    "\U0001f300-\U0001f5ff\U0001f600-\U0001f64f\U0001f680-\U0001f6ff\U0001f900-\U0001f9ff"
+)
+_find_odd = re.compile(f"[^{_UNCHANGED}]").search
+_find_difficult = re.compile(f"[^{_UNCHANGED}{''.join(map(re.escape, _PLAIN))}]").search
+_COMMON = "，！？：；（）“”"
+"""Most Chinese texts hold some of these, and nothing else that the fast path would have to replace."""
 _drop_accents = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+").sub
 
 
 def fold(text: str) -> str:
     """Lower case, without accents, in one width, with single spaces. Idempotent."""
+    return folded_utf8(text).decode()
+
+
+def folded_utf8(text: str) -> bytes:
+    """The folded text as the matcher wants it."""
     if text.isascii():
-        return " ".join(text.lower().split())
-    if found := _find_odd(text):
-        odd = set(found)
-        if not odd <= _REPLACED:
-            return " ".join(_fold_slowly(text).split())
-        for char in odd:
+        # White space but the space is not printable; neither are other controls, which `split` leaves alone.
+        if not text.isprintable() or _has_loose_spaces(text):
+            text = " ".join(text.split())
+        return text.lower().encode()
+    for char in _COMMON:
+        if char in text:
             text = text.replace(char, _PLAIN[char])
-    text = text.lower()
-    return " ".join(text.split()) if "  " in text or text[:1] == " " or text[-1:] == " " else text
+    if _find_odd(text) is not None:
+        text = _fold_slowly(text) if _find_difficult(text) is not None else _replace_plain(_plain, text)
+        return " ".join(text.split()).lower().encode()
+    if _has_loose_spaces(text):
+        text = " ".join(text.split())
+    return text.encode().lower()  # of bytes: A to Z alone, and nothing else here has a case
+
+
+def _has_loose_spaces(text: str) -> bool:
+    return "  " in text or text[:1] == " " or text[-1:] == " "
 
 
 def _plain(match: re.Match[str]) -> str:
@@ -99,6 +115,8 @@ def is_hangul(char: str) -> bool:
 UNKNOWN = "und"
 # One Han character says about as much as three letters.
 LETTERS_PER_HAN = 3
+LOOKED_AT = 120
+"""So many characters tell a language of Latin letters, if they hold one of its stop words."""
 _find_kana = re.compile("[\u3041-\u3096\u30a1-\u30fa]").search
 _find_han = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]").findall
 _find_latin = re.compile("[a-z\u00df-\u024f]").findall
@@ -130,19 +148,22 @@ _WORDS = {language: frozenset(words.split()) for language, words in _STOP_WORDS.
 _EVERY_STOP_WORD = frozenset().union(*_WORDS.values())
 
 
-def language_of(folded: str, size: int) -> str:
-    """By script, and for Latin letters by stop words; `und` when neither says. `size`: of the text in UTF-8."""
-    length = len(folded)
+def language_of(folded: bytes) -> str:
+    """By script, and for Latin letters by stop words; `und` when neither says."""
+    text = folded.decode()
+    length, size = len(text), len(folded)
     if size != length:
-        if _find_other_script(folded) is not None:
-            language = _by_script(folded)
+        if _find_other_script(text) is not None:
+            language = _by_script(text)
             if language is not None:
                 return language
         elif (size - length) // 2 * (LETTERS_PER_HAN + 1) >= length:
             return "zh"  # what is left takes one byte (ASCII), two (Latin) or three (Han)
-    found = _EVERY_STOP_WORD.intersection(folded.split())
+    found = _EVERY_STOP_WORD.intersection(text[:LOOKED_AT].split())
     if not found:
-        return UNKNOWN
+        found = _EVERY_STOP_WORD.intersection(text.split())
+        if not found:
+            return UNKNOWN
     best, second = 0, 0
     language = UNKNOWN
     for name, words in _WORDS.items():

@@ -1,24 +1,22 @@
 """What the lexicon makes of a text: a prior, so the table shows what may be relied on."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.classify import Prior, classify
+from services.router.feedback import Score
 from services.router.lexicons import LEXICON
 from services.router.matcher import Matcher
-from services.router.text import fold
+from services.router.text import folded_utf8
 from shared.events.feedback import METRIC_RANGES
 
 MATCHER = Matcher([], LEXICON)
 
 
 def prior(text: str, *scores: tuple[str, float]) -> Prior:
-    folded = fold(text)
-    given: list[dict[str, Any]] = [{"metric": metric, "value": value} for metric, value in scores]
-    return classify(folded, MATCHER.scan(folded), given, METRIC_RANGES)
+    given = [Score(metric, value) for metric, value in scores]
+    return classify(MATCHER.scan(folded_utf8(text)), given, METRIC_RANGES)
 
 
 @pytest.mark.parametrize(

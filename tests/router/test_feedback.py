@@ -77,7 +77,7 @@ def test_poison(raw: bytes, reason: str) -> None:
     ],
 )
 def test_odd_but_readable(raw: bytes) -> None:
-    assert read_feedback(raw)["id"] == "1"
+    assert read_feedback(raw).id == "1"
 
 
 def test_what_is_said_of_poison_does_not_repeat_it() -> None:

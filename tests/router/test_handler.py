@@ -289,7 +289,7 @@ async def test_a_taker_over_knows_what_its_predecessor_knew(log: PostgresLog) ->
         tp = TopicPartition(record.topic, record.partition)
         seen, _ = await rebuilt(reader, tp, record.offset, WINDOW_MS)
         assert seen.position == record.offset
-        identity = identify(dict(record.headers))
+        identity = identify(dict(record.headers), b"default")
         assert identity is not None
         earlier = seen.earlier(identity, record.offset, record.timestamp_ms)
         if earlier is not None:

@@ -231,3 +231,12 @@ def test_a_crash_that_passes_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("services.router.judge.route", crash_once)
     assert one(record()).what == "routed"
+
+
+def test_bad_headers_with_an_id_count_alike_for_us_and_for_whoever_rebuilds_the_map() -> None:
+    """The verdict about what follows is a function of the log, not of who was there."""
+    bad, good = record(workspace="another"), record(offset=1)
+    warm, rebuilt = SeenIds(10_000, 0), SeenIds(10_000, 1)
+    assert judge(bad, warm, RULES, NOW).what == "dead-letter"
+    rebuilt.add([bad])
+    assert judge(good, warm, RULES, NOW).what == judge(good, rebuilt, RULES, NOW).what

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from services.router.classify import classify
 from services.router.conditions import Facts
-from services.router.feedback import Unreadable
+from services.router.feedback import Unreadable, convert
 from services.router.route import explain
-from services.router.text import fold
+from services.router.text import folded_utf8
 from shared.config import STARTER, config_of, read_dir
 from shared.config.document import ConfigError
 from tests.router.rulesets import config, ruleset
@@ -386,10 +386,11 @@ def test_asking_only_the_candidates_finds_what_asking_all_finds(
     rules = [{"name": f"r{i}", "when": when, "then": [{"tag": f"t{i}"}]} for i, when in enumerate(conditions)]
     loaded = ruleset(json.dumps({"rules": rules}))
     for event in events:
-        folded = fold(f"{event['title']}\n{event.get('text') or ''}" if "title" in event else event.get("text", ""))
-        scan = loaded.matcher.scan(folded)
-        prior = classify(folded, scan, event.get("scores") or (), loaded.metrics)
-        facts = Facts(event, folded, scan.terms, prior, "zh", "normal")
+        feedback = convert(event)
+        text = "\n".join(part for part in (feedback.title, feedback.text) if part)
+        scan = loaded.matcher.scan(folded_utf8(text))
+        prior = classify(scan, feedback.scores or [], loaded.metrics)
+        facts = Facts(feedback, scan, prior, "zh", "normal")
         asked = [rule.name for rule in loaded.matching(facts)]
         assert asked == [rule.name for rule in loaded.rules if rule.when.holds(facts)]
         for rule in loaded.matching(facts):

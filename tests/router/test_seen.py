@@ -10,10 +10,11 @@ from services.router.seen import SLACK_MS, SeenIds, identify
 from shared.log import Headers, Record
 
 HOUR_MS = 3_600_000
+SOUND: Headers = [("ce_type", b"feedback.received"), ("ce_workspace", b"default"), ("ce_source", b"s")]
 
 
 def headers(name: str, body: str = "aa", redrive: int = 0) -> Headers:
-    found: Headers = [("ce_id", name.encode()), ("ce_bodyhash", body.encode())]
+    found: Headers = [*SOUND, ("ce_id", name.encode()), ("ce_bodyhash", body.encode())]
     return [*found, ("redrive", str(redrive).encode())] if redrive else found
 
 
@@ -32,27 +33,43 @@ def record(offset: int, timestamp_ms: int, given: Headers) -> Record:
         (headers("x"), headers("x", redrive=1), False),
         (headers("x", redrive=2), headers("x", redrive=1), False),
         (headers("x", redrive=1), headers("x", redrive=1), True),
-        (headers("ü"), headers("u"), False),
+        (headers("y"), headers("u"), False),
     ],
 )
 def test_identity(left: Headers, right: Headers, same: bool) -> None:
-    first, second = identify(dict(left)), identify(dict(right))
+    first, second = identify(dict(left), b"default"), identify(dict(right), b"default")
     assert first is not None
     assert second is not None
     assert (first[0] == second[0]) is same
 
 
 @pytest.mark.parametrize(
-    "given", [[], [("ce_id", b"")], [("ce_id", b"x"), ("redrive", b"-1")], [("ce_id", b"x"), ("redrive", b"one")]]
+    "given",
+    [
+        [],
+        SOUND,
+        [*SOUND, ("ce_id", b"")],
+        [*SOUND, ("ce_id", "ü".encode())],
+        headers("x", redrive=-1),
+        [*headers("x"), ("redrive", b"one")],
+        [header for header in headers("x") if header[0] != "ce_type"],
+        [header for header in headers("x") if header[0] != "ce_source"],
+        [*headers("x"), ("ce_type", b"feedback.routed")],
+        [*headers("x"), ("ce_workspace", b"acme")],
+    ],
 )
 def test_no_identity(given: Headers) -> None:
-    assert identify(dict(given)) is None
+    """Nobody counts it, neither whoever meets it nor whoever reads it back."""
+    assert identify(dict(given), b"default") is None
+    seen = SeenIds(HOUR_MS, 0)
+    seen.add([record(0, 0, given)])
+    assert len(seen) == 0
 
 
 def test_the_body_tells_a_repeat_from_a_conflict() -> None:
     seen = SeenIds(HOUR_MS, 0)
     for offset, (body, expected) in enumerate([("aa", None), ("aa", True), ("bb", False), ("bb", True), ("aa", False)]):
-        identity = identify(dict(headers("x", body)))
+        identity = identify(dict(headers("x", body)), b"default")
         assert identity is not None
         earlier = seen.earlier(identity, offset, offset)
         assert (earlier.same_body if earlier else None) is expected
@@ -62,7 +79,7 @@ def test_the_body_tells_a_repeat_from_a_conflict() -> None:
 
 def test_a_batch_that_was_not_committed_was_never_seen() -> None:
     seen = SeenIds(HOUR_MS, 0)
-    identity = identify(dict(headers("x")))
+    identity = identify(dict(headers("x")), b"default")
     assert identity is not None
     assert seen.earlier(identity, 0, 0) is None
     seen.forget()
@@ -94,7 +111,7 @@ def test_verdicts_are_those_of_the_whole_history(steps: list[tuple[str, str, int
     for name, body, step_ms, then in steps:
         now_ms += step_ms
         offset = len(history)
-        identity = identify(dict(headers(name, body)))
+        identity = identify(dict(headers(name, body)), b"default")
         assert identity is not None
         found = seen.earlier(identity, offset, now_ms)
         last = next((i for i in range(offset - 1, -1, -1) if history[i][0] == name), None)
@@ -126,7 +143,7 @@ def test_memory_is_let_go_when_the_window_has_passed() -> None:
     seen = SeenIds(HOUR_MS, 0)
     per_hour = 1000
     for offset in range(20 * per_hour):
-        identity = identify(dict(headers(str(uuid.UUID(int=offset)))))
+        identity = identify(dict(headers(str(uuid.UUID(int=offset)))), b"default")
         assert identity is not None
         seen.earlier(identity, offset, offset * HOUR_MS // per_hour)
         if offset % 50 == 49:

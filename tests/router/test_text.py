@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.router import text as text_module
-from services.router.text import fold, in_word, language_of
+from services.router.text import fold, folded_utf8, in_word, language_of
 
 
 @pytest.mark.parametrize(
@@ -98,5 +98,4 @@ def test_what_continues_a_word(char: str, part: bool) -> None:
     ],
 )
 def test_language(written: str, language: str) -> None:
-    folded = fold(written)
-    assert language_of(folded, len(folded.encode())) == language
+    assert language_of(folded_utf8(written)) == language
