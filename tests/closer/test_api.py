@@ -266,3 +266,15 @@ async def test_sla_explain_answers_by_the_configuration_in_force(api: Served) ->
     for wrong in ({"team": "nobody"}, {"at": "yesterday"}, {"at": "2026-11-23T09:00:00"}, {"priority": "soon"}):
         params = {"team": "support", "at": "2026-11-23T09:00:00Z"} | wrong
         assert (await api.get("/v1/sla/explain", **params)).status_code == 422, wrong
+
+
+async def test_who_did_it_is_named_to_colleagues_and_is_an_id_on_the_topic_that_is_kept_for_good(api: Served) -> None:
+    case = await opened(api)
+    api.key = await api.new_key("cases:read", "cases:write", name="Li Wei <li@example.com>")
+    assert (await api.post(f"/v1/cases/{case}/acknowledge")).status_code == 200
+    found = (await api.get(f"/v1/cases/{case}")).json()
+    assert found["timeline"][-1]["actor"] == "Li Wei <li@example.com>"
+    said = (await api.world.outbox())[-1]
+    assert said["what"] == "acknowledged"
+    keys = await api.runtime.keys.list("default")
+    assert said["actor"] in {key.id for key in keys}

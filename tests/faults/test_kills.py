@@ -16,13 +16,13 @@ import pytest
 
 from tests.deployment import Deployment
 from tests.faults import ledger as book
+from tests.faults.settled import settled
 from tests.mailbox import Mailbox
 
 FULL = os.environ.get("FLYWHEEL_FAULTS") == "full"
 KILLS = 20 if FULL else 5
 ROUNDS = 5 if FULL else 1
 SEED = int(os.environ.get("FLYWHEEL_SEED") or 20261122)
-SETTLE_S = 60.0
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_kill_9_of_the_one_process(tmp_path: Path, mailbox: Mailbox) -> None:
                 deployment.wait_ready()
             drivers.wait_for(len(ledger.ids) + 20)
         url = _embedded_url(deployment)
-        asyncio.run(_settled(url, ledger))
+        asyncio.run(settled(url, ledger))
         unknown = asyncio.run(_verdict_on_postgres(url, ledger, mailbox))
     print(f"{KILLS} kills of the one process: {ledger}; mails of unknown fate: {unknown}, each listed")
 
@@ -77,7 +77,7 @@ def test_kill_9_of_each_in_turn_on_kafka(
                         deployment.procs[victim].start()
             drivers.wait_for(len(ledger.ids) + 20)
         deployment.wait_ready()
-        asyncio.run(_settled(database_url, ledger))
+        asyncio.run(settled(database_url, ledger))
         book.judge_log(ledger, book.routed_on_kafka(own_kafka.bootstrap))  # type: ignore[attr-defined]
         unknown = asyncio.run(_verdict(database_url, ledger, mailbox))
     print(f"{ROUNDS} rounds on Kafka: {ledger}; mails of unknown fate: {unknown}, each listed")
@@ -87,31 +87,6 @@ def _embedded_url(deployment: Deployment) -> str:
     import json
 
     return str(json.loads((deployment.data_dir / "running.json").read_text())["database_url"])
-
-
-async def _settled(url: str, ledger: book.Ledger) -> None:
-    """Until everything acknowledged was seen, the outbox is empty and no mail is waiting to go.
-
-    A mail that was in flight at a kill stays `sending` until its lease ends (two minutes), then it is `unknown`.
-    """
-    deadline = time.monotonic() + SETTLE_S
-    connection = await asyncpg.connect(url)
-    try:
-        while True:
-            seen = await connection.fetchval("SELECT count(*) FROM published.feedback WHERE source = 'faults'")
-            waiting = await connection.fetchval("SELECT count(*) FROM shared.outbox")
-            mails = await connection.fetchval(
-                "SELECT count(*) FROM published.notifications"
-                " WHERE status NOT IN ('sent', 'unknown', 'withheld', 'failed', 'sending')"
-            )
-            if seen >= len(ledger.ids) and not waiting and not mails:
-                return
-            assert time.monotonic() < deadline, (
-                f"{seen} of {len(ledger.ids)} seen, {waiting} in the outbox, {mails} mails"
-            )
-            await asyncio.sleep(0.1)
-    finally:
-        await connection.close()
 
 
 async def _verdict_on_postgres(url: str, ledger: book.Ledger, mailbox: Mailbox) -> int:

@@ -1,0 +1,36 @@
+"""When the faults are over: wait until everything that was begun has come to its end."""
+
+import asyncio
+import time
+
+import asyncpg
+
+from tests.faults.ledger import Ledger
+
+SETTLE_S = 60.0
+
+
+async def settled(url: str, ledger: Ledger) -> None:
+    """Until everything acknowledged was seen, the outbox is empty and no mail is waiting to go.
+
+    A mail that was in flight when its sender died stays `sending` until its lease ends (two minutes), then it is
+    `unknown`.
+    """
+    deadline = time.monotonic() + SETTLE_S
+    connection = await asyncpg.connect(url)
+    try:
+        while True:
+            seen = await connection.fetchval("SELECT count(*) FROM published.feedback WHERE source = 'faults'")
+            waiting = await connection.fetchval("SELECT count(*) FROM shared.outbox")
+            mails = await connection.fetchval(
+                "SELECT count(*) FROM published.notifications"
+                " WHERE status NOT IN ('sent', 'unknown', 'withheld', 'failed', 'sending')"
+            )
+            if seen >= len(ledger.ids) and not waiting and not mails:
+                return
+            assert time.monotonic() < deadline, (
+                f"{seen} of {len(ledger.ids)} seen, {waiting} in the outbox, {mails} mails"
+            )
+            await asyncio.sleep(0.1)
+    finally:
+        await connection.close()
