@@ -6,48 +6,34 @@ names those that it does. Another workspace's case is answered like one that doe
 """
 
 import contextlib
-import re
 from collections.abc import Callable
 from datetime import datetime
-from hashlib import sha256
 from typing import Annotated, Any
 
 import asyncpg
-import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
-from sqlalchemy import text
 
 from services.closer import commands
-from services.closer.case import Case, IllegalTransition, InvalidCommand, decide, legal_verbs
+from services.closer.case import Case, IllegalTransition, InvalidCommand, decide
 from services.closer.commands import Command
+from services.closer.lists import DEFAULT_LIMIT, MAX_LIMIT, Wanted, page, read_limit, whole
+from services.closer.lookups import who_unsubscribed
 from services.closer.policy import Policies, Subject
 from services.closer.records import is_uuid
-from services.closer.store import Effects, Held, Unit, who_unsubscribed
+from services.closer.store import Effects, Held, Unit
 from services.closer.transactions import Driver
 from shared.auth import Principal, needs
 from shared.database import Database
-from shared.events.case import State
-from shared.events.envelope import rfc3339
 from shared.events.feedback import TEXT_MAX_CHARS, Priority
 from shared.links import Links
 from shared.telemetry import get_logger
-from shared.web.problems import Problem, malformed, not_found
+from shared.web.problems import Problem, not_found
 
-DEFAULT_LIMIT = 50
-MAX_LIMIT = 200
-MAX_Q_CHARS = 200
 CONFLICTS_TRIED = 2
-CURSOR = "cases-cursor"
-STATES: frozenset[str] = frozenset(State.__args__)  # type: ignore[attr-defined]
 
 _log = get_logger("closer")
 
-_COLUMNS = (
-    "id, customer, team, theme, state, assignee, priority, tier, language, policy, opened_at, updated_at,"
-    " acknowledged_at, resolved_at, told_at, confirmed_at, assumed_at, reopened_count, answer, untold, merged_into,"
-    " linked_to, history, breached, due_at, first_feedback_id, version"
-)
 
 # ── bodies ──
 
@@ -122,7 +108,9 @@ class Desk:
         async with self._unit.work() as (driver, effects):
             held, other = await self._locked(driver, principal, case_id, body, verb)
             _matches(if_match, held.case)
-            actor = await _name_of(driver, principal)
+            # Colleagues see a name; the topic that is kept for good gets the key's id.
+            actor = principal.key_id
+            effects.names = {actor: await _name_of(driver, principal)}
             if held.case.customer is not None:
                 effects.unsubscribed = await who_unsubscribed(driver, [(held.case.workspace, held.case.customer)])
             try:
@@ -244,13 +232,12 @@ def routes_for(
     ) -> dict[str, Any]:
         """Cases, the newest first."""
         wanted = Wanted.read(team, state, assignee, customer, breached, q)
-        page = await _page(database, links, principal.workspace, wanted, cursor, _limit(limit))
-        return page
+        return await page(database, links, principal.workspace, wanted, cursor, read_limit(limit))
 
     @routes.get("/v1/cases/{case_id}")
     async def one_case(case_id: case_path, principal: reading, response: Response) -> dict[str, Any]:
         """One case with its timeline, its clocks, what was said, and who was told. `ETag`: its version."""
-        found = await _whole(database, principal.workspace, case_id)
+        found = await whole(database, principal.workspace, case_id)
         response.headers["ETag"] = f'"{found["version"]}"'
         return found
 
@@ -286,7 +273,7 @@ def routes_for(
         ) -> dict[str, Any]:
             given = body if body is not None else body_type()
             await desk.do(principal, case_id, if_match, given, verb)
-            found = await _whole(database, principal.workspace, case_id)
+            found = await whole(database, principal.workspace, case_id)
             response.headers["ETag"] = f'"{found["version"]}"'
             return found
 
@@ -305,143 +292,6 @@ def routes_for(
     for verb, body_type, means in _VERBS:
         add(verb, body_type, means)
     return routes
-
-
-# ── reading ──
-
-
-class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The filters of a list; a cursor is good for these only."""
-
-    team: str | None = None
-    states: tuple[str, ...] = ()
-    assignee: str | None = None
-    customer: str | None = None
-    breached: bool | None = None
-    q: str | None = None
-
-    @classmethod
-    def read(
-        cls,
-        team: str | None,
-        state: str | None,
-        assignee: str | None,
-        customer: str | None,
-        breached: str | None,
-        q: str | None,
-    ) -> "Wanted":
-        """Raises 400."""
-        states = tuple(sorted(set(state.split(",")))) if state else ()
-        if any(one not in STATES for one in states):
-            raise malformed(f"state: the states are {', '.join(sorted(STATES))}")
-        if breached not in (None, "true", "false"):
-            raise malformed("breached: true or false")
-        if q is not None and len(q) > MAX_Q_CHARS:
-            raise malformed(f"q: at most {MAX_Q_CHARS} characters")
-        return cls(team, states, assignee, customer, None if breached is None else breached == "true", q or None)
-
-    @property
-    def digest(self) -> str:
-        return sha256(msgspec.json.encode(self)).hexdigest()[:16]
-
-
-def _limit(limit: str | None) -> int:
-    if limit is None:
-        return DEFAULT_LIMIT
-    if not re.fullmatch(r"[0-9]{1,6}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
-        raise malformed(f"limit: a number from 1 to {MAX_LIMIT}")
-    return int(limit)
-
-
-# Without an index: `q` reads what was said in the workspace, from the newest on, which is fine for tens of thousands.
-_Q = """
-(id IN (SELECT f.case_id FROM closer.feedback f WHERE f.workspace = :workspace AND f.case_id IS NOT NULL
-        AND (f.value->>'text' ILIKE :q OR f.value->>'title' ILIKE :q))
- OR id IN (SELECT t.case_id FROM closer.timeline t WHERE t.workspace = :workspace
-           AND (convert_from(t.personal, 'UTF8')::jsonb->>'text' ILIKE :q
-                OR convert_from(t.personal, 'UTF8')::jsonb->>'answer' ILIKE :q)))
-"""
-
-
-async def _page(
-    database: Database, links: Links, workspace: str, wanted: Wanted, cursor: str | None, limit: int
-) -> dict[str, Any]:
-    where, values = ["workspace = :workspace"], dict[str, Any](workspace=workspace, limit=limit + 1)
-    for column, value in (("team", wanted.team), ("assignee", wanted.assignee), ("customer", wanted.customer)):
-        if value is not None:
-            where.append(f"{column} = :{column}")
-            values[column] = value
-    if wanted.states:
-        where.append("state = ANY(:states)")
-        values["states"] = list(wanted.states)
-    if wanted.breached is not None:
-        where.append("breached" if wanted.breached else "NOT breached")
-    if wanted.q is not None:
-        where.append(_Q)
-        values["q"] = "%" + re.sub(r"([\\%_])", r"\\\1", wanted.q) + "%"
-    if cursor is not None:
-        where.append("id < CAST(:after AS uuid)")
-        values["after"] = _after(links, cursor, wanted)
-    statement = f"SELECT {_COLUMNS} FROM published.cases WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"  # noqa: S608
-    async with database.transaction() as connection:
-        rows = (await connection.execute(text(statement), values)).mappings().all()
-    items = [_plain(row) for row in rows[:limit]]
-    more = len(rows) > limit
-    next_cursor = links.sign(CURSOR, f"{wanted.digest}/{items[-1]['id']}") if more else None
-    return {"items": items, "next_cursor": next_cursor}
-
-
-def _after(links: Links, cursor: str, wanted: Wanted) -> str:
-    payload = links.read(CURSOR, cursor, None)
-    digest, _, after = (payload or "").partition("/")
-    if digest != wanted.digest or not is_uuid(after):
-        raise malformed("cursor: take it from `next_cursor` of the page before, with the same filters")
-    return after
-
-
-async def _whole(database: Database, workspace: str, case_id: str) -> dict[str, Any]:
-    """Raises 404."""
-    if not is_uuid(case_id):
-        raise not_found("no case has this id")
-    values: dict[str, Any] = {"workspace": workspace, "id": case_id}
-    async with database.transaction() as connection:
-
-        async def rows(statement: str) -> list[dict[str, Any]]:
-            return [_plain(row) for row in (await connection.execute(text(statement), values)).mappings()]
-
-        found = await rows(f"SELECT {_COLUMNS} FROM published.cases WHERE id = :id AND workspace = :workspace")  # noqa: S608
-        if not found:
-            raise not_found("no case has this id")
-        case = found[0]
-        case["clocks"] = await rows(
-            "SELECT target, generation, business_due, wall_due, met_at, business_met, wall_met, business_breached_at,"
-            " wall_breached_at, warned_at, open FROM published.clocks WHERE case_id = :id AND workspace = :workspace"
-            " ORDER BY generation, target"
-        )
-        case["timeline"] = await rows(
-            "SELECT sequence, at, what, state, actor, reason, data, words FROM published.timeline"
-            " WHERE case_id = :id AND workspace = :workspace ORDER BY sequence"
-        )
-        case["notifications"] = await rows(
-            "SELECT id, kind, channel, language, status, reason, created_at, sent_at, attempts"
-            " FROM published.notifications WHERE case_id = :id AND workspace = :workspace ORDER BY created_at, kind"
-        )
-        said = [one["data"]["feedback_id"] for one in case["timeline"] if "feedback_id" in one["data"]]
-        values["said"] = said
-        case["feedback"] = await rows(
-            "SELECT id, received_at, source, title, text, language, scores, kind, priority, tags"
-            " FROM published.feedback WHERE workspace = :workspace AND id = ANY(CAST(:said AS uuid[])) ORDER BY received_at"
-        )
-    case["verbs"] = list(legal_verbs(case["state"]))
-    return case
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    """As JSON: times as we write them, ids as text."""
-    return {
-        name: rfc3339(value) if isinstance(value, datetime) else str(value) if type(value).__name__ == "UUID" else value
-        for name, value in row.items()
-    }
 
 
 # ── refusing ──

@@ -21,10 +21,11 @@ from services.closer.case import ANSWERED, decide
 from services.closer.channels import Channel, Outgoing, Unknown
 from services.closer.commands import NotificationKind, Telling, Told, Untold
 from services.closer.links import loop_token
+from services.closer.lookups import who_unsubscribed
 from services.closer.notify import MailLanguage, Notification, dedup_key
 from services.closer.render import MailContext, mail
 from services.closer.settings import CloserSettings
-from services.closer.store import Effects, Held, Unit, who_unsubscribed
+from services.closer.store import Effects, Held, Unit
 from services.closer.transactions import Driver
 from shared.errors import FlywheelError, Rejected, Transient
 from shared.links import Links

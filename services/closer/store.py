@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -26,10 +25,9 @@ from services.closer.sla import Clocks, ClockSnapshot, Settled
 from services.closer.transactions import Driver, Transactions
 from shared.clock import Clock
 from shared.database.outbox import append_raw
-from shared.errors import Fenced
 from shared.events.envelope import CASE_CHANGED, rfc3339
 from shared.events.feedback import Priority
-from shared.log import Message, TopicPartition
+from shared.log import Message
 from shared.topics import CASES, named
 
 SOURCE = "flywheel/closer"
@@ -136,52 +134,6 @@ class Snapshots:
         self._known.update(snapshots)
 
 
-# ── positions ──
-
-
-async def stored_positions(
-    driver: Driver, log: str, positions: Mapping[TopicPartition, int]
-) -> dict[TopicPartition, int]:
-    """Where each partition is to be read. One that was never read is entered at the position given."""
-    wanted = sorted(positions)
-    await driver.execute(
-        "INSERT INTO closer.position (log, topic, partition, position)"
-        " SELECT $1, * FROM unnest($2::text[], $3::int[], $4::bigint[]) ON CONFLICT DO NOTHING",
-        log,
-        [tp.topic for tp in wanted],
-        [tp.partition for tp in wanted],
-        [positions[tp] for tp in wanted],
-    )
-    rows = await driver.fetch(
-        "SELECT topic, partition, position FROM closer.position"
-        " WHERE log = $1 AND (topic, partition) IN (SELECT * FROM unnest($2::text[], $3::int[]))",
-        log,
-        [tp.topic for tp in wanted],
-        [tp.partition for tp in wanted],
-    )
-    return {TopicPartition(row["topic"], row["partition"]): row["position"] for row in rows}
-
-
-async def move(
-    driver: Driver, log: str, expected: Mapping[TopicPartition, int], following: Mapping[TopicPartition, int]
-) -> None:
-    """From the positions that we believe in to the next ones. Raises `Fenced` when somebody else has moved one: then what
-    we hold was done by them, or is theirs to do."""
-    wanted = sorted(following)
-    done = await driver.execute(
-        "UPDATE closer.position p SET position = n.following"
-        " FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) AS n (topic, partition, expected, following)"
-        " WHERE p.log = $1 AND p.topic = n.topic AND p.partition = n.partition AND p.position = n.expected",
-        log,
-        [tp.topic for tp in wanted],
-        [tp.partition for tp in wanted],
-        [expected[tp] for tp in wanted],
-        [following[tp] for tp in wanted],
-    )
-    if int(done.rpartition(" ")[2]) != len(wanted):
-        raise Fenced("the stored position has moved: another closer works on this partition")
-
-
 # ── reading cases ──
 
 
@@ -281,6 +233,8 @@ class Effects:
         self.now = now
         self.unsubscribed = unsubscribed
         """(workspace, customer)."""
+        self.names: Mapping[str, str] = {}
+        """Of actors, for the timeline. None stands on a topic."""
         self.feedback: list[tuple[Any, ...]] = []
         self.decisions: list[tuple[Any, ...]] = []
         self.notifications: list[tuple[Any, ...]] = []
@@ -329,7 +283,7 @@ class Effects:
                 event.at,
                 event.what,
                 event.state,
-                event.actor,
+                self.names.get(event.actor, event.actor),
                 event.reason,
                 data,
                 _encode(personal) if personal else None,
@@ -537,58 +491,6 @@ async def _copy(driver: Driver, table: str, columns: Sequence[str], rows: Sequen
         await driver.copy_records_to_table(table, schema_name="closer", columns=columns, records=rows)
 
 
-# ── small look-ups ──
-
-
-async def who_unsubscribed(driver: Driver, customers: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    wanted = list(customers)
-    if not wanted:
-        return frozenset()
-    rows = await driver.fetch(
-        "SELECT workspace, customer FROM closer.unsubscribed"
-        " WHERE (workspace, customer) IN (SELECT * FROM unnest($1::text[], $2::text[]))",
-        [workspace for workspace, _ in wanted],
-        [customer for _, customer in wanted],
-    )
-    return frozenset((row["workspace"], row["customer"]) for row in rows)
-
-
-async def known_feedback(
-    driver: Driver, ids: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[str, str | None]]:
-    """(workspace, id) → (body hash, customer) of those that had their effect."""
-    rows = await driver.fetch(
-        "SELECT workspace, id, bodyhash, customer FROM closer.feedback"
-        " WHERE (workspace, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))",
-        [workspace for workspace, _ in ids],
-        [identity for _, identity in ids],
-    )
-    return {(row["workspace"], str(row["id"])): (row["bodyhash"], row["customer"]) for row in rows}
-
-
-async def last_finished(driver: Driver, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """(workspace, case key) → the newest finished case."""
-    rows = await driver.fetch(
-        "SELECT DISTINCT ON (workspace, case_key) workspace, case_key, id FROM closer.case"
-        " WHERE NOT unfinished AND (case_key, workspace) IN (SELECT * FROM unnest($1::text[], $2::text[]))"
-        " ORDER BY workspace, case_key, id DESC",
-        [key for _, key in keys],
-        [workspace for workspace, _ in keys],
-    )
-    return {(row["workspace"], row["case_key"]): str(row["id"]) for row in rows}
-
-
-async def answers(driver: Driver, ids: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Of these (workspace, feedback id), those that were really said on the customer's page."""
-    rows = await driver.fetch(
-        "SELECT workspace, feedback_id FROM closer.answer"
-        " WHERE (workspace, feedback_id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))",
-        [workspace for workspace, _ in ids],
-        [identity for _, identity in ids],
-    )
-    return {(row["workspace"], str(row["feedback_id"])) for row in rows}
-
-
 class Unit:
     """One decision about one case, from outside the log: a person's verb, a timer, a receipt."""
 
@@ -606,24 +508,3 @@ class Unit:
             yield driver, effects
             await effects.write(driver, self.snapshots)
         self.snapshots.remember(effects.snapshots)
-
-
-def uuid_text(value: UUID | str | None) -> str | None:
-    return None if value is None else str(value)
-
-
-__all__ = [
-    "Cases",
-    "Effects",
-    "Held",
-    "Personal",
-    "Snapshots",
-    "Unit",
-    "answers",
-    "known_feedback",
-    "last_finished",
-    "move",
-    "stored_positions",
-    "uuid_text",
-    "who_unsubscribed",
-]

@@ -37,9 +37,18 @@ class Timers:
     def __init__(self, unit: Unit) -> None:
         self._unit = unit
         self._draining = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def run(self) -> None:
         """Until cancelled, or drained."""
+        self._idle.clear()
+        try:
+            await self._run()
+        finally:
+            self._idle.set()
+
+    async def _run(self) -> None:
         while not self._draining.is_set():
             try:
                 while await self.fire_due() == BATCH and not self._draining.is_set():
@@ -55,6 +64,7 @@ class Timers:
 
     async def drain(self) -> None:
         self._draining.set()
+        await self._idle.wait()
 
     async def fire_due(self) -> int:
         """One batch of cases with something due; how many. In one transaction."""

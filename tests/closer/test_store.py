@@ -10,8 +10,9 @@ import pytest
 
 from services.closer.case import decide
 from services.closer.commands import Assign, CustomerSaid, Resolve, Tick, Told, Wait
+from services.closer.positions import move
 from services.closer.records import case_id_of, is_uuid
-from services.closer.store import Cases, Snapshots, move
+from services.closer.store import Cases, Snapshots
 from shared.errors import Fenced
 from shared.events.case import UNFINISHED, CaseChanged, State
 from shared.log import TopicPartition

@@ -1,0 +1,297 @@
+"""What a batch of routed feedback makes of the cases: opens, joins, answers. Reads first, for all of it at once; then
+decides one after the other, on what was read and on what the earlier ones of the batch have changed.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.closer.case import Case, IllegalTransition, Outcome, decide, open_case
+from services.closer.commands import CustomerSaid, Join, Open
+from services.closer.lookups import answers, known_feedback, last_finished, who_unsubscribed
+from services.closer.policy import Policies, Subject
+from services.closer.records import MERGES_FOLLOWED, DecisionRead, Feedback, Routing, case_id_of
+from services.closer.sla import ClockSnapshot
+from services.closer.store import Cases, Effects, Held, Personal
+from services.closer.transactions import Driver
+from shared.events.identity import Pseudonyms
+from shared.telemetry import new_traceparent
+
+
+class Desk:
+    """Decides about the feedback of one batch, one after the other, on what was read for all of them at once."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        effects: Effects,
+        outcomes: dict[str, list[str]],
+        cases: Cases,
+        policies: Policies,
+        pseudonyms: Pseudonyms,
+    ) -> None:
+        self._cases = cases
+        self._policies = policies
+        self._pseudonyms = pseudonyms
+        self._driver = driver
+        self.effects = effects
+        self._outcomes = outcomes
+        self._known: dict[tuple[str, str], tuple[str, str | None]] = {}
+        self._open: dict[tuple[str, str], Held] = {}
+        """(workspace, case key) → the unfinished case."""
+        self._by_id: dict[str, Held] = {}
+        self._finished: dict[tuple[str, str], str] = {}
+        self._said: set[tuple[str, str]] = set()
+        self._keys: dict[int, tuple[str, str]] = {}
+        self._promises: dict[tuple[str, str, str | None, str, str, int], ClockSnapshot] = {}
+
+    async def prepare(self, batch: Sequence[Feedback]) -> None:
+        """Everything that the decisions need, in a handful of reads."""
+        driver = self._driver
+        self._known = await known_feedback(driver, [(f.value.workspace, f.value.id) for f in batch])
+        on_page = [(f.value.workspace, f.value.id) for f in batch if f.loop is not None]
+        if on_page:
+            self._said = await answers(driver, on_page)
+        keys: dict[tuple[str, str], None] = {}
+        for f in batch:
+            if f.value.routing.follow_up and not self._is_answer(f):
+                keys[self._key_of(f)] = None
+        if keys:
+            self._open = await self._cases.unfinished(driver, list(keys))
+            self._by_id.update({held.case.id: held for held in self._open.values()})
+            without = [key for key in keys if key not in self._open]
+            if without:
+                self._finished = await last_finished(driver, without)
+        customers = {(f.value.workspace, f.customer) for f in batch if f.customer is not None}
+        self.effects.unsubscribed = await who_unsubscribed(driver, customers)
+
+    async def take(self, feedback: Feedback) -> None:
+        value = feedback.value
+        identity = (value.workspace, value.id)
+        known = self._known.get(identity)
+        if known is not None:
+            self._again(feedback, known)
+            return
+        self._known[identity] = (feedback.bodyhash, feedback.customer)
+        if self._is_answer(feedback):
+            case_id = await self._answered(feedback)
+        elif value.routing.follow_up:
+            case_id = self._follow_up(feedback)
+        else:
+            case_id = None
+            self._count("counted", value.id)
+        record = feedback.record
+        self.effects.feedback.append(
+            (
+                value.workspace,
+                value.id,
+                value.received_at,
+                feedback.customer,
+                case_id,
+                feedback.bodyhash,
+                record.topic,
+                record.partition,
+                record.offset,
+                record.timestamp_ms,
+                feedback.traceparent,
+                record.value.decode(),
+            )
+        )
+
+    def note(self, decision: DecisionRead) -> None:
+        """What the router decided besides."""
+        value, record = decision.value, decision.record
+        self._count("decision", value.id)
+        self.effects.decisions.append(
+            (
+                value.workspace,
+                value.id,
+                value.decision,
+                value.of,
+                value.reason,
+                value.decided_at,
+                record.topic,
+                record.partition,
+                record.offset,
+            )
+        )
+
+    def _again(self, feedback: Feedback, known: tuple[str, str | None]) -> None:
+        """The id has had its effect. The same words of the same customer are a repeat; others are a conflict, and the
+        first stays."""
+        value, record = feedback.value, feedback.record
+        if known == (feedback.bodyhash, feedback.customer):
+            self._count("repeat", value.id)
+            return
+        self._count("conflict", value.id)
+        what = "customer" if known[1] != feedback.customer else "body"
+        self.effects.decisions.append(
+            (
+                value.workspace,
+                value.id,
+                "conflict",
+                None,
+                f"the id was already there with another {what}; the first stays",
+                self.effects.now,
+                record.topic,
+                record.partition,
+                record.offset,
+            )
+        )
+
+    # ── a new piece of feedback that is owed an answer ──
+
+    def _follow_up(self, feedback: Feedback) -> str:
+        key = self._key_of(feedback)
+        held = self._open.get(key)
+        return self._joined(feedback, held) if held is not None else self._opened(feedback, key)
+
+    def _joined(self, feedback: Feedback, held: Held) -> str:
+        value = feedback.value
+        outcome = decide(held.case, Join(value.id, value.routing.priority), self.effects.now)
+        self._learn_contact(held, feedback)
+        self.effects.record(held, outcome, words=value.text, feedback_id=value.id)
+        self._count("joined", value.id)
+        return held.case.id
+
+    def _opened(self, feedback: Feedback, key: tuple[str, str]) -> str:
+        value = feedback.value
+        routing, customer = value.routing, value.customer
+        tier = customer.tier if customer is not None else None
+        outcome = open_case(
+            Open(
+                case_id=case_id_of(value.id, value.received_at),
+                workspace=value.workspace,
+                case_key=key[1],
+                customer=feedback.customer,
+                team=routing.team,
+                theme=routing.theme,
+                priority=routing.priority,
+                feedback_id=value.id,
+                received_at=value.received_at,
+                snapshot=None if routing.history else self._promise(routing, tier, value.received_at),
+                tier=tier,
+                language=routing.language,
+                history=routing.history,
+                linked_to=self._finished.get(key),
+                kind=routing.kind,
+                tags=tuple(routing.tags),
+            ),
+            self.effects.now,
+        )
+        personal = Personal()
+        if customer is not None:
+            personal = Personal(email=customer.email, name=customer.name, locale=customer.locale)
+        held = Held(outcome.case, value.id, personal, feedback.traceparent or new_traceparent(), new=True)
+        self._open[key] = held
+        self._by_id[held.case.id] = held
+        self.effects.record(held, outcome)
+        self._count("opened", value.id)
+        return held.case.id
+
+    def _promise(self, routing: Routing, tier: str | None, at: datetime) -> ClockSnapshot:
+        """Policy and calendar for a clock that starts then; asked once a batch for all that are alike."""
+        alike = (routing.team, routing.priority, tier, routing.kind, routing.theme, at.year)
+        found = self._promises.get(alike)
+        if found is None:
+            subject = Subject(routing.team, routing.priority, tier, routing.kind, routing.theme)
+            found = self._promises[alike] = self._policies.snapshot(subject, at)
+        return found
+
+    # ── an answer given on the customer's page ──
+
+    async def _answered(self, feedback: Feedback) -> str:
+        """It names its case and joins it, whatever the router decided."""
+        assert feedback.loop is not None
+        held = await self._case(feedback.value.workspace, feedback.loop.case_id)
+        assert held is not None, "answers are only recorded for cases that exist"
+        case = held.case
+        other = None if feedback.loop.solved else await self._other_unfinished(case)
+        snapshot = None
+        if not case.history:
+            subject = Subject(case.team, case.priority, case.tier, "", case.theme)
+            snapshot = self._policies.snapshot(subject, feedback.value.received_at)
+        said = CustomerSaid(
+            feedback.loop.solved,
+            feedback.value.id,
+            other_unfinished=other.case.id if other is not None else None,
+            snapshot=snapshot,
+        )
+        now = self.effects.now
+        try:
+            outcome: Outcome = decide(case, said, now, actor="customer")
+        except IllegalTransition:
+            outcome = decide(case, Join(feedback.value.id, on_loop=True), now, actor="customer")
+        was_open = case.unfinished
+        words = feedback.value.text
+        self.effects.record(held, outcome, words=words, feedback_id=feedback.value.id)
+        self._count("answered", feedback.value.id)
+        key = (case.workspace, case.case_key)
+        if held.case.state == "merged" and other is not None:
+            joined_outcome = decide(other.case, Join(feedback.value.id, case.priority, on_loop=True), now, "customer")
+            self.effects.record(other, joined_outcome, words=words, feedback_id=feedback.value.id)
+            return other.case.id
+        if held.case.unfinished:
+            self._open[key] = held
+        elif was_open:
+            self._open.pop(key, None)
+            self._finished[key] = held.case.id
+        return held.case.id
+
+    async def _case(self, workspace: str, case_id: str) -> Held | None:
+        """The case, or the one that it was merged into. Of another workspace: None."""
+        for _ in range(MERGES_FOLLOWED):
+            held = self._by_id.get(case_id)
+            if held is None:
+                held = (await self._cases.by_id(self._driver, [case_id])).get(case_id)
+                if held is None or held.case.workspace != workspace:
+                    return None
+                self._by_id[case_id] = held
+            if held.case.merged_into is None:
+                return held
+            case_id = held.case.merged_into
+        return held
+
+    async def _other_unfinished(self, case: Case) -> Held | None:
+        """Another unfinished case of this one's key: then this one cannot be unfinished too."""
+        key = (case.workspace, case.case_key)
+        if key not in self._open:
+            found = await self._cases.unfinished(self._driver, [key])
+            if key in found:
+                # One object a row: what was decided in this batch stands in the one that we already hold.
+                held = self._by_id.setdefault(found[key].case.id, found[key])
+                if held.case.unfinished:
+                    self._open[key] = held
+        other = self._open.get(key)
+        return other if other is not None and other.case.id != case.id else None
+
+    # ── small things ──
+
+    def _is_answer(self, feedback: Feedback) -> bool:
+        return feedback.loop is not None and (feedback.value.workspace, feedback.value.id) in self._said
+
+    def _key_of(self, feedback: Feedback) -> tuple[str, str]:
+        found = self._keys.get(id(feedback))
+        if found is None:
+            found = self._keys[id(feedback)] = (feedback.value.workspace, self._case_key(feedback))
+        return found
+
+    def _case_key(self, feedback: Feedback) -> str:
+        """Workspace, customer, team and theme. The record's key is the workspace's and the customer's pseudonym already: it
+        may stand on `feedback.cases`, which is kept for good."""
+        value = feedback.value
+        key = feedback.record.key or self._pseudonyms.key(value.workspace, feedback.customer or value.id)
+        return f"{key.decode('latin-1')}/{value.routing.team}/{value.routing.theme}"
+
+    def _learn_contact(self, held: Held, feedback: Feedback) -> None:
+        """The newest address is the one that the customer reads."""
+        customer = feedback.value.customer
+        if customer is not None and customer.email and customer.email != held.personal.email:
+            held.personal = Personal(
+                email=customer.email,
+                name=customer.name or held.personal.name,
+                locale=customer.locale or held.personal.locale,
+                answer=held.personal.answer,
+            )
+
+    def _count(self, outcome: str, feedback_id: str) -> None:
+        self._outcomes.setdefault(outcome, []).append(feedback_id)

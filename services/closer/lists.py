@@ -1,0 +1,163 @@
+"""Cases as JSON: pages of them, and one with its timeline. Read from the published views, like everybody else."""
+
+import re
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, get_args
+
+import msgspec
+from sqlalchemy import text
+
+from services.closer.case import legal_verbs
+from services.closer.records import is_uuid
+from shared.database import Database
+from shared.events.case import State
+from shared.events.envelope import rfc3339
+from shared.links import Links
+from shared.web.problems import malformed, not_found
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+MAX_Q_CHARS = 200
+CURSOR = "cases-cursor"
+STATES: frozenset[str] = frozenset(get_args(State))
+
+_COLUMNS = (
+    "id, customer, team, theme, state, assignee, priority, tier, language, policy, opened_at, updated_at,"
+    " acknowledged_at, resolved_at, told_at, confirmed_at, assumed_at, reopened_count, answer, untold, merged_into,"
+    " linked_to, history, breached, due_at, first_feedback_id, version"
+)
+
+
+class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The filters of a list; a cursor is good for these only."""
+
+    team: str | None = None
+    states: tuple[str, ...] = ()
+    assignee: str | None = None
+    customer: str | None = None
+    breached: bool | None = None
+    q: str | None = None
+
+    @classmethod
+    def read(
+        cls,
+        team: str | None,
+        state: str | None,
+        assignee: str | None,
+        customer: str | None,
+        breached: str | None,
+        q: str | None,
+    ) -> "Wanted":
+        """Raises 400."""
+        states = tuple(sorted(set(state.split(",")))) if state else ()
+        if any(one not in STATES for one in states):
+            raise malformed(f"state: the states are {', '.join(sorted(STATES))}")
+        if breached not in (None, "true", "false"):
+            raise malformed("breached: true or false")
+        if q is not None and len(q) > MAX_Q_CHARS:
+            raise malformed(f"q: at most {MAX_Q_CHARS} characters")
+        return cls(team, states, assignee, customer, None if breached is None else breached == "true", q or None)
+
+    @property
+    def digest(self) -> str:
+        return sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+def read_limit(limit: str | None) -> int:
+    if limit is None:
+        return DEFAULT_LIMIT
+    if not re.fullmatch(r"[0-9]{1,6}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        raise malformed(f"limit: a number from 1 to {MAX_LIMIT}")
+    return int(limit)
+
+
+# Without an index: `q` reads what was said in the workspace, from the newest on, which is fine for tens of thousands.
+_Q = """
+(id IN (SELECT f.case_id FROM closer.feedback f WHERE f.workspace = :workspace AND f.case_id IS NOT NULL
+        AND (f.value->>'text' ILIKE :q OR f.value->>'title' ILIKE :q))
+ OR id IN (SELECT t.case_id FROM closer.timeline t WHERE t.workspace = :workspace
+           AND (convert_from(t.personal, 'UTF8')::jsonb->>'text' ILIKE :q
+                OR convert_from(t.personal, 'UTF8')::jsonb->>'answer' ILIKE :q)))
+"""
+
+
+async def page(
+    database: Database, links: Links, workspace: str, wanted: Wanted, cursor: str | None, limit: int
+) -> dict[str, Any]:
+    where, values = ["workspace = :workspace"], dict[str, Any](workspace=workspace, limit=limit + 1)
+    for column, value in (("team", wanted.team), ("assignee", wanted.assignee), ("customer", wanted.customer)):
+        if value is not None:
+            where.append(f"{column} = :{column}")
+            values[column] = value
+    if wanted.states:
+        where.append("state = ANY(:states)")
+        values["states"] = list(wanted.states)
+    if wanted.breached is not None:
+        where.append("breached" if wanted.breached else "NOT breached")
+    if wanted.q is not None:
+        where.append(_Q)
+        values["q"] = "%" + re.sub(r"([\\%_])", r"\\\1", wanted.q) + "%"
+    if cursor is not None:
+        where.append("id < CAST(:after AS uuid)")
+        values["after"] = _after(links, cursor, wanted)
+    statement = f"SELECT {_COLUMNS} FROM published.cases WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"  # noqa: S608
+    async with database.transaction() as connection:
+        rows = (await connection.execute(text(statement), values)).mappings().all()
+    items = [_plain(row) for row in rows[:limit]]
+    more = len(rows) > limit
+    next_cursor = links.sign(CURSOR, f"{wanted.digest}/{items[-1]['id']}") if more else None
+    return {"items": items, "next_cursor": next_cursor}
+
+
+def _after(links: Links, cursor: str, wanted: Wanted) -> str:
+    payload = links.read(CURSOR, cursor, None)
+    digest, _, after = (payload or "").partition("/")
+    if digest != wanted.digest or not is_uuid(after):
+        raise malformed("cursor: take it from `next_cursor` of the page before, with the same filters")
+    return after
+
+
+async def whole(database: Database, workspace: str, case_id: str) -> dict[str, Any]:
+    """Raises 404."""
+    if not is_uuid(case_id):
+        raise not_found("no case has this id")
+    values: dict[str, Any] = {"workspace": workspace, "id": case_id}
+    async with database.transaction() as connection:
+
+        async def rows(statement: str) -> list[dict[str, Any]]:
+            return [_plain(row) for row in (await connection.execute(text(statement), values)).mappings()]
+
+        found = await rows(f"SELECT {_COLUMNS} FROM published.cases WHERE id = :id AND workspace = :workspace")  # noqa: S608
+        if not found:
+            raise not_found("no case has this id")
+        case = found[0]
+        case["clocks"] = await rows(
+            "SELECT target, generation, business_due, wall_due, met_at, business_met, wall_met, business_breached_at,"
+            " wall_breached_at, warned_at, open FROM published.clocks WHERE case_id = :id AND workspace = :workspace"
+            " ORDER BY generation, target"
+        )
+        case["timeline"] = await rows(
+            "SELECT sequence, at, what, state, actor, reason, data, words FROM published.timeline"
+            " WHERE case_id = :id AND workspace = :workspace ORDER BY sequence"
+        )
+        case["notifications"] = await rows(
+            "SELECT id, kind, channel, language, status, reason, created_at, sent_at, attempts"
+            " FROM published.notifications WHERE case_id = :id AND workspace = :workspace ORDER BY created_at, kind"
+        )
+        said = [one["data"]["feedback_id"] for one in case["timeline"] if "feedback_id" in one["data"]]
+        values["said"] = said
+        case["feedback"] = await rows(
+            "SELECT id, received_at, source, title, text, language, scores, kind, priority, tags"
+            " FROM published.feedback WHERE workspace = :workspace AND id = ANY(CAST(:said AS uuid[])) ORDER BY received_at"
+        )
+    case["verbs"] = list(legal_verbs(case["state"]))
+    return case
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """As JSON: times as we write them, ids as text."""
+    return {
+        name: rfc3339(value) if isinstance(value, datetime) else str(value) if type(value).__name__ == "UUID" else value
+        for name, value in row.items()
+    }
