@@ -7,12 +7,15 @@ shows a stack trace. `--config` and `--data-dir` may stand before or after the v
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from shared.config import ConfigError
 from shared.errors import FlywheelError, Misuse
 
 _EVERYWHERE = {"--config": "FLYWHEEL_CONFIG", "--data-dir": "FLYWHEEL_DATA_DIR"}
 EXPLICIT_CONFIG = "FLYWHEEL_CONFIG_IS_EXPLICIT"
+_MISUSED = {400, 422}
+"""What the service answers to arguments that could never be right."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,16 +25,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Do it; the exit code."""
-    from click.exceptions import Abort, ClickException, Exit
+    from typer.exceptions import Abort, Exit, TyperException
+    from typer.main import get_command
 
     from services.cli.verbs import app
 
     try:
-        app(_hoist(arguments), standalone_mode=False)
+        # Not `app()`: it turns Ctrl-C, a closed pipe and `Exit` into exit codes of its own.
+        command = get_command(app)
+        with command.make_context("flywheel", _hoist(arguments)) as context:
+            command.invoke(context)
     except Exit as end:
         return end.exit_code
-    except ClickException as error:
-        error.show()
+    except TyperException as error:
+        getattr(error, "show", partial(print, error, file=sys.stderr))()
         return error.exit_code
     except (Abort, KeyboardInterrupt):
         return 1
@@ -40,7 +47,11 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except FlywheelError as error:
         print(f"flywheel: {error}", file=sys.stderr)
-        return 2 if isinstance(error, Misuse | ConfigError) else 1
+        return 2 if isinstance(error, Misuse | ConfigError) or getattr(error, "status", 0) in _MISUSED else 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"flywheel: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     except Exception as error:
         if os.environ.get("FLYWHEEL_DEBUG"):
             raise

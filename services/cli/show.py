@@ -5,7 +5,9 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.table import Table
@@ -33,7 +35,11 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing") -> None:
+    """A row a line under its headings; where there is none, what there is none of, on stderr."""
+    if not rows:
+        print(empty, file=sys.stderr)
+        return
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         drawn.add_column(column, overflow="fold")
@@ -65,6 +71,23 @@ def steps(found: dict[str, Any]) -> None:
             say(what)
             for line in textwrap.wrap(why, WIDTH - 26):
                 say(f"{'':<25}{line}")
+
+
+def sla(found: dict[str, Any]) -> None:
+    """What is due when, by the team's own time, and the days that were looked at."""
+    zone = ZoneInfo(found["zone"])
+    say(f"policy {found['policy']}, team {found['team']}, priority {found['priority']}; times are {found['zone']}'s")
+    targets = [name for name in ("acknowledge", "resolve", "tell_customer") if found.get(name)]
+    table(
+        ["", "within", "team's clock", "customer's clock"],
+        [(t, found[t]["within"], _local(found[t]["business"], zone), _local(found[t]["wall"], zone)) for t in targets],
+    )
+    for day in found["days"]:
+        say(f"  {day['date']} {day['weekday']}  {', '.join(day['periods']) or 'closed':<26} {day['why']}")
+
+
+def _local(at: str | None, zone: ZoneInfo) -> str:
+    return f"{datetime.fromisoformat(at).astimezone(zone):%a %Y-%m-%d %H:%M}" if at else ""
 
 
 def clock(at: str | None) -> str:

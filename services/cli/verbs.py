@@ -103,7 +103,7 @@ def rules_check(json_: Json = False) -> None:
     ruleset = operate.checked()
     found = {"version": ruleset.version, "rules": len(ruleset.rules), "examples": ruleset.examples}
     show.as_json(found) if json_ else show.say(
-        f"good: version {found['version']}, {found['rules']} rules, {found['examples']} examples proved"
+        f"{operate.where()} is good: version {found['version']}, {found['rules']} rules, {found['examples']} examples proved"
     )
 
 
@@ -124,6 +124,8 @@ def rules_explain(
 
     if (text is None) == (from_ is None):
         raise Misuse("give --text or --from FILE.jsonl")
+    if text is not None and not text.strip():
+        raise Misuse("--text has nothing to read")
     bodies = [{"source": "cli", "text": text}] if text is not None else operate.json_lines(from_)
     for decision in operate.explained(bodies):
         if json_:
@@ -154,14 +156,7 @@ def sla_explain(
     if json_:
         show.as_json(found)
         return
-    show.say(f"policy {found['policy']}, team {team}, {priority}")
-    targets = [name for name in ("acknowledge", "resolve", "tell_customer") if found.get(name)]
-    show.table(
-        ["target", "team's clock", "customer's clock"],
-        [(name, found[name]["business"], found[name]["wall"]) for name in targets],
-    )
-    for day in found["days"]:
-        show.say(f"  {day if isinstance(day, str) else json.dumps(day, ensure_ascii=False)}")
+    show.sla(found)
 
 
 # ── cases ──
@@ -203,6 +198,7 @@ def cases(
             )
             for c in page["items"]
         ],
+        empty="no such case",
     )
     if page["next_cursor"]:
         show.say(f"more: --cursor {page['next_cursor']}")
@@ -389,7 +385,7 @@ def dlq_list(json_: Json = False) -> None:
     else:
         rows = [operate.letter_summary(letter) for letter in letters]
         columns = ("id", "service", "reason", "detail", "attempts", "original_topic", "bytes")
-        show.table(columns, [[row[c] for c in columns] for row in rows])
+        show.table(columns, [[row[c] for c in columns] for row in rows], empty="no dead letters")
 
 
 @dlq.command("show")

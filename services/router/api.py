@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import Field
 
 from services.router import asyncapi, sse
 from services.router.route import explain
@@ -26,6 +27,9 @@ _log = get_logger("router")
 
 Reading = Annotated[Principal, Depends(needs("feedback:read"))]
 InForce = Callable[[], tuple[Ruleset, Config]]
+MAX_EXPLAINED = 100
+Several = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_EXPLAINED)]
+"""Few enough that nobody else waits while they are decided."""
 
 
 def routes_for(runtime: Runtime, in_force: InForce) -> APIRouter:
@@ -73,13 +77,12 @@ def routes_for(runtime: Runtime, in_force: InForce) -> APIRouter:
         }
 
     @routes.post("/v1/rules/explain")
-    async def explained(body: dict[str, Any], principal: Reading) -> dict[str, Any]:
-        """One full decision about this feedback (the body, or its member `feedback`) by the rules in force. Nothing is
-        stored."""
-        feedback = body.get("feedback", body)
-        if not isinstance(feedback, dict):
-            raise malformed("feedback is an object, as POST /v1/feedback takes it.")
-        return explain(in_force()[0], {"source": "explain", **feedback})
+    async def explained(body: dict[str, Any] | Several, principal: Reading) -> dict[str, Any] | list[dict[str, Any]]:
+        """One full decision about this feedback (the body, or its member `feedback`) by the rules in force; of a list,
+        one for each in order. Nothing is stored."""
+        ruleset, _ = in_force()
+        decisions = [_explained(ruleset, one) for one in (body if isinstance(body, list) else [body])]
+        return decisions if isinstance(body, list) else decisions[0]
 
     @routes.get("/asyncapi.json", include_in_schema=False)
     async def described() -> JSONResponse:
@@ -93,6 +96,13 @@ def routes_for(runtime: Runtime, in_force: InForce) -> APIRouter:
         return JSONResponse(found, media_type="application/schema+json")
 
     return routes
+
+
+def _explained(ruleset: Ruleset, body: dict[str, Any]) -> dict[str, Any]:
+    feedback = body.get("feedback", body)
+    if not isinstance(feedback, dict):
+        raise malformed("feedback is an object, as POST /v1/feedback takes it.")
+    return explain(ruleset, {"source": "explain", **feedback})
 
 
 def _teams(in_force: InForce, workspace: str) -> frozenset[str]:

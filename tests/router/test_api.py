@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from sqlalchemy import insert
 
+from services.router.api import MAX_EXPLAINED
 from services.router.app import build
 from services.router.sse import BadCursor, Cursors, frame
 from shared.auth import Keys
@@ -203,7 +204,11 @@ async def test_a_decision_is_explained_and_nothing_stored(served: Served) -> Non
             assert wanted <= set(found)
         assert (await client.post("/v1/rules/explain", json={"text": 5})).status_code == 422
         assert (await client.post("/v1/rules/explain", json={"feedback": 5})).status_code == 400
-        assert (await client.post("/v1/rules/explain", json=[])).status_code == 422
+        several = [{"text": "a refund"}, {"feedback": {"text": "hello"}}]
+        decisions = (await client.post("/v1/rules/explain", json=several)).json()
+        assert [decision["team"] for decision in decisions] == ["product", "support"]
+        for wrong in ([], [{"text": "x"}] * (MAX_EXPLAINED + 1), ["x"], [{"text": "x"}, {"text": 5}]):
+            assert (await client.post("/v1/rules/explain", json=wrong)).status_code == 422
     lag = await served.process.runtime.log.lag("nobody", [RECEIVED])
     assert sum(lag.values()) == 0
 
