@@ -158,10 +158,14 @@ class Process:
                 issues.extend(error.issues)
         if issues:
             raise ConfigError(issues)
-        await self.runtime.log.ensure_topics(all_topics(teams.names))
-        if await self._store.version_in_force() != config.version:
-            await self._store.put_in_force(config)
-            _log.info("config.in_force", version=config.version)
+        try:
+            await self.runtime.log.ensure_topics(all_topics(teams.names))
+            if await self._store.version_in_force() != config.version:
+                await self._store.put_in_force(config)
+                _log.info("config.in_force", version=config.version)
+        except Transient:
+            self._offered = None  # it is good, and offered again
+            raise
 
     async def follow(self) -> None:
         """Work by the version in force, if it is another than ours."""

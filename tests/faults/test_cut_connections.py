@@ -6,6 +6,7 @@ the server has committed, and nobody has heard.
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +19,17 @@ import pytest
 from services.closer.deliver import LEASE_S, Deliverer
 from services.closer.store import Snapshots, Unit
 from services.closer.transactions import Transactions
+from services.router.app import build as build_router
+from shared.auth import Authenticator, Keys
+from shared.config import STARTER
 from shared.database import Database, outbox
 from shared.errors import Misuse, Transient
+from shared.events.identity import Pseudonyms
 from shared.links import Links
 from shared.log import Message, TopicPartition
 from shared.log.postgres import PostgresLog
+from shared.runtime import Process, Runtime
+from shared.settings import read_settings
 from shared.topics import Topic
 from tests.closer.served import Served, served
 from tests.closer.test_deliver import RETRY, SETTINGS, Sink, deliverer
@@ -309,6 +316,42 @@ async def _waiting_for(connection: Any, table: str, count: int) -> bool:
         "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass", table
     )
     return bool(found >= count)
+
+
+# ── configuration ──
+
+
+async def test_a_configuration_that_was_offered_during_an_outage_is_in_force_after_it(
+    world: World, road: tuple[Road, str], tmp_path: Path
+) -> None:
+    the_road, url = road
+    directory = tmp_path / "config"
+    shutil.copytree(STARTER, directory)
+    database = Database(url)
+    runtime = Runtime(
+        settings=read_settings(
+            {"DATABASE_URL": url, "FLYWHEEL_SECRET": SECRET}, data_dir=tmp_path, config_dir=directory
+        ),
+        clock=world.clock,
+        database=database,
+        log=world.log,
+        authenticator=Authenticator(database),
+        keys=Keys(database, world.clock),
+        links=Links(SECRET),
+        pseudonyms=Pseudonyms(SECRET),
+    )
+    process = Process(runtime, [await build_router(runtime)])
+    await process.offer()
+    before = await world.value("SELECT version FROM shared.config_in_force")
+    with (directory / "routing.yaml").open("a") as file:
+        file.write("# edited\n")
+    await the_road.shut()
+    with pytest.raises(Transient):
+        await process.offer()
+    await the_road.open()
+    await process.offer()
+    assert await world.value("SELECT version FROM shared.config_in_force") != before
+    await database.close()
 
 
 # ── the heartbeat ──
