@@ -278,7 +278,7 @@ class Authenticator:
         while True:
             try:
                 await self._hear()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 # What we miss meanwhile is found by FRESH_S; no request need fail for it.
                 _log.warning("auth.waiting", reason=str(error) or type(error).__name__)
             finally:

@@ -10,7 +10,9 @@ again, and a half-dead one serves nobody.
 import asyncio
 import contextlib
 import gc
+import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -274,7 +276,30 @@ class Process:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with our signals instead of its own."""
+    """uvicorn, with our signals instead of its own, and a door that is closed behind whoever stands in it."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """The system completes connections before we accept them; closing the socket would reset those that wait."""
+        doors = [socket.socket(fileno=os.dup(one.fileno())) for server in self.servers for one in server.sockets]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for door in doors:
+            waiting = []
+            with door, contextlib.suppress(BlockingIOError):
+                door.setblocking(False)
+                while len(waiting) < self.config.backlog:
+                    waiting.append(door.accept()[0])
+            for connection in waiting:
+                with contextlib.suppress(OSError):  # gone by itself
+                    await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
@@ -343,7 +368,6 @@ async def _assembled(
 
 def run_one(name: str, build: Build, default_port: int) -> int:
     """`python -m services.X`: that service alone, on its own port. The exit code."""
-    import os
     import sys
 
     import uvloop

@@ -30,6 +30,8 @@ class Limits:
     body_min_bytes_per_s: int = 16 * 1024
     write_s: float = 27.0
     linger_s: float = 1.0
+    last_word_s: float = 0.3
+    """How long a silent connection is still listened to when the process stops."""
     sweep_s: float = 0.5
     max_header_bytes: int = 16 * 1024
     max_headers: int = 100

@@ -73,6 +73,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.deadline = inf
         self.write_deadline = inf
         self._phase = _IDLE
+        self._last = False  # the next answer is the connection's last: the process stops
         self._deaf = False  # nothing that still comes is heard; the connection ends with the answers it is owed
         self._timed = False  # whether this phase of this message has its deadline
         self._wire_bytes = 0  # of this message, in the pieces before the present one
@@ -99,6 +100,20 @@ class GuardedProtocol(HttpToolsProtocol):
                 other.transport.abort()
                 return
         self.transport.abort()
+
+    def shutdown(self) -> None:
+        """We are asked to stop. A request that has begun, or is on its way while we speak, still gets its answer; it is the
+        connection's last. uvicorn would close what holds no whole request, and reset it where bytes are unread."""
+        self._last = True
+        if self._busy() or self._phase not in {_IDLE, _DONE}:
+            if self.cycle is not None:
+                self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(self.limits.last_word_s, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self._phase == _IDLE and not self._busy():
+            self.transport.close()
 
     def is_waiting(self) -> bool:
         """Whether it holds nothing but its socket: no request is whole."""
@@ -187,10 +202,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timed = False
         if len(self.tasks) < self.limits.max_requests:
             super().on_headers_complete()
-            return
-        self.app = _too_busy
-        super().on_headers_complete()
-        self.app = self.config.loaded_app
+        else:
+            self.app = _too_busy
+            super().on_headers_complete()
+            self.app = self.config.loaded_app
+        if self._last:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
