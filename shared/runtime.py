@@ -285,7 +285,7 @@ class _Server(uvicorn.Server):
             server.close()
         loop = asyncio.get_running_loop()
         for door in doors:
-            waiting = []
+            waiting: list[socket.socket] = []
             with door, contextlib.suppress(BlockingIOError):
                 door.setblocking(False)
                 while len(waiting) < self.config.backlog:
