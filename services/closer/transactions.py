@@ -12,7 +12,6 @@ from typing import Any
 import asyncpg
 
 from shared.database import (
-    IDLE_IN_TRANSACTION_TIMEOUT_MS,
     LOCK_TIMEOUT_MS,
     STATEMENT_TIMEOUT_MS,
     is_transient,
@@ -21,6 +20,8 @@ from shared.database import (
 from shared.errors import Transient
 
 POOL_SIZE = 12
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 5_000
+"""A process that is stopped in a transaction holds the rows that its twin needs: for less than either waits for a lock."""
 CONNECT_TIMEOUT_S = 5
 
 Driver = Any

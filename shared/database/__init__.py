@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from shared.errors import Misuse, Transient
 
 STATEMENT_TIMEOUT_MS = 30_000
-IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
 
 # SQLSTATE classes after which the same statements may succeed: connection, transaction rollback, resources,

@@ -318,6 +318,29 @@ async def _waiting_for(connection: Any, table: str, count: int) -> bool:
     return bool(found >= count)
 
 
+# ── a process that stands still ──
+
+
+async def test_a_closer_that_stands_still_in_a_transaction_holds_up_its_twin_for_no_longer_than_a_lock_is_waited_for(
+    world: World, database_url: str
+) -> None:
+    value = feedback()
+    await world.take(value)
+    case = str((await world.case(value["id"]))["id"])
+    still, twin = await Transactions.open(database_url), await Transactions.open(database_url)
+    locking, taken = "SELECT FROM closer.case WHERE id = $1 FOR UPDATE", False
+    with pytest.raises(Transient):
+        async with still.begin() as driver:
+            await driver.execute(locking, case)
+            async with twin.begin() as other:
+                await other.execute(locking, case)  # waits
+                taken = True
+            await driver.execute("SELECT 1")  # the one that stood still finds out
+    assert taken
+    await still.close()
+    await twin.close()
+
+
 # ── configuration ──
 
 
