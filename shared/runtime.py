@@ -13,7 +13,8 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -46,6 +47,8 @@ START_PATIENCE_S = 120.0
 START_RETRY_S = 1.0
 DRAIN_REQUESTS_S = 4
 DRAIN_SERVICES_S = 4.0
+EXIT_S = 9.5
+"""From the signal to the end, whatever hangs. Nothing that was acknowledged is only in this process."""
 GC_THRESHOLDS = (50_000, 20, 50)
 """Python looks for cycles after every 700 new containers, and a request in hand is dozens of them: looked at so often,
 what is merely alive costs more than the work. Reference counting frees what we make; cycles are rare here."""
@@ -342,7 +345,31 @@ async def serve(
         gc.collect()
         gc.freeze()  # what is alive by now lives as long as the process: it is not looked through again
         gc.set_threshold(*GC_THRESHOLDS)
-        await process.run(host, port, None if started is None else lambda: started(process))
+        with _deadline(process.runtime.stopping):
+            await process.run(host, port, None if started is None else lambda: started(process))
+            await opened.aclose()
+
+
+@contextlib.contextmanager
+def _deadline(stopping: asyncio.Event) -> Iterator[None]:
+    """Once we are asked to stop, we end: what still waits for somebody who does not answer is left to its fate."""
+
+    def give_up() -> None:
+        _log.error("exit.forced", seconds=EXIT_S)
+        os._exit(1)
+
+    async def watch() -> None:
+        await stopping.wait()
+        last_resort.start()
+
+    last_resort = threading.Timer(EXIT_S, give_up)
+    last_resort.daemon = True
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        last_resort.cancel()
 
 
 async def _assembled(

@@ -5,14 +5,17 @@ outage is nobody's fault: nothing ends as a dead letter. Short here; FLYWHEEL_FA
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
+import httpx2
 import pytest
 
 from shared.database.embedded import EmbeddedPostgres
@@ -23,6 +26,7 @@ from tests.mailbox import Mailbox
 
 FULL = os.environ.get("FLYWHEEL_FAULTS") == "full"
 ROUNDS = 12 if FULL else 1
+EXIT_S = 10.5
 SEED = int(os.environ.get("FLYWHEEL_SEED") or 20261122)
 
 
@@ -33,6 +37,7 @@ class Server:
         self._directory = directory
         self._running = EmbeddedPostgres.start(directory)
         self.url = self._running.url
+        self._still: list[int] = []
 
     def kill(self) -> None:
         """kill -9 of the postmaster; its children follow by themselves."""
@@ -45,6 +50,20 @@ class Server:
     def start(self) -> None:
         self._running = EmbeddedPostgres.start(self._directory)
         assert self._running.url == self.url
+
+    def stand_still(self) -> None:
+        """Connections stay, and nobody answers: a disk that hangs, a machine that is swapped out."""
+        found = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self._running.pid)], capture_output=True, text=True, check=True
+        )
+        self._still = [self._running.pid, *map(int, found.stdout.split())]
+        for pid in self._still:
+            os.kill(pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        for pid in self._still:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     async def cut(self) -> int:
         """Every connection of ours ends at once, as an operator's pg_terminate_backend ends it."""
@@ -135,3 +154,22 @@ async def _verdict(url: str, ledger: book.Ledger, mailbox: Mailbox, *, on_postgr
         return await book.judge_mail(connection, mailbox)
     finally:
         await connection.close()
+
+
+@pytest.mark.timeout(120)
+def test_sigterm_while_the_database_stands_still(tmp_path: Path, server: Server) -> None:
+    """What hangs is not waited for: nothing that was acknowledged is only in this process."""
+    with Deployment.apart(tmp_path / "apart", server.url) as deployment:
+        server.stand_still()
+        try:
+            deployment.until(
+                lambda: httpx2.get(f"{deployment.urls['ingest']}/readyz", timeout=5).status_code == 503,
+                httpx2.HTTPError,
+            )
+            for name, proc in deployment.procs.items():
+                before = time.monotonic()
+                proc.terminate()
+                took = time.monotonic() - before
+                assert took <= EXIT_S, f"{name} took {took:.1f} s"
+        finally:
+            server.go_on()
