@@ -18,6 +18,7 @@ from shared.events.feedback import TEXT_MAX_CHARS
 _Label = Annotated[str, Meta(min_length=1, max_length=255)]
 _Language = Annotated[str, Meta(pattern=r"\A[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*\Z", max_length=35)]
 _WHOLE_MAX = 2**53
+_WHOLE_SECONDS_CHARS = len("2026-01-01T00:00:00Z")
 # A subset of what the model takes as a time: nothing that two readers might see in two ways.
 _TIME = re.compile(
     r"(?!0000|9999|0001)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-](0\d|1[0-3]):[0-5]\d)\Z", re.ASCII
@@ -93,9 +94,13 @@ def read_plain(value: Any) -> PlainFeedback | None:
         if not _TIME.match(feedback.occurred_at):
             return None
         try:
-            feedback.occurred_at = rfc3339(datetime.fromisoformat(feedback.occurred_at).astimezone(UTC))
+            at = datetime.fromisoformat(feedback.occurred_at)
         except ValueError:
             return None
+        if feedback.occurred_at[-1] == "Z" and len(feedback.occurred_at) == _WHOLE_SECONDS_CHARS:
+            feedback.occurred_at = feedback.occurred_at[:-1] + ".000Z"
+        else:
+            feedback.occurred_at = rfc3339(at.astimezone(UTC))
     if feedback.customer == NOBODY:
         feedback.customer = None
     return feedback
