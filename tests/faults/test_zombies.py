@@ -64,7 +64,7 @@ def _stopped(directory: Path, deployment: Deployment, url: str, ledger: book.Led
     dice = random.Random(SEED)
     pairs = [(deployment.procs[name], _twin(directory, deployment, name)) for name in ("router", "closer")]
     deployment.wait_ready()
-    with book.Drivers(ledger, lambda: deployment.urls["ingest"], lambda: deployment.api_key) as drivers:
+    with book.Drivers(ledger, lambda: deployment.urls["ingest"], lambda: deployment.api_key, threads=3) as drivers:
         for round_ in range(ROUNDS):
             for which in (0, 1) if not FULL else (round_ % 2,):
                 drivers.wait_for(len(ledger.ids) + 40)
