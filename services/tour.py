@@ -81,13 +81,13 @@ async def show_the_loop(url: str, key: str, feedback_id: str, mail_dir: Path | N
         trace = await service.until(path, lambda t: t["case"]["state"] == "notified")
         link = await asyncio.to_thread(_link_in_mail, mail_dir, case) if mail_dir else None
         if link:
-            await service.post(link, data={"solved": "yes", "words": "太好了,谢谢你们!"})
+            await service.post(link, data={"solved": "yes", "words": "太好了，谢谢你们！"})
             trace = await service.until(path, lambda t: t["case"]["state"] == "confirmed")
     show.steps(trace)
     print(f"\n  the case is {trace['case']['state']}")
 
 
-_ANSWER = "深色模式已经上线:在“设置 → 外观”里打开即可。谢谢您告诉我们。"
+_ANSWER = "深色模式已经上线：在“设置 → 外观”里打开即可。谢谢您告诉我们。"
 
 
 def _link_in_mail(mail_dir: Path, case: str) -> str | None:

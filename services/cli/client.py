@@ -28,8 +28,7 @@ class Refused(FlywheelError):
 
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
         fields = "".join(f"\n  {e.get('field', '?')}: {e.get('message', '')}" for e in problem.get("errors") or [])
-        legal = f"\n  possible now: {', '.join(problem['legal'])}" if problem.get("legal") else ""
-        super().__init__(f"{problem.get('detail') or problem.get('title') or 'refused'} ({status}){fields}{legal}")
+        super().__init__(f"{problem.get('detail') or problem.get('title') or 'refused'} ({status}){fields}")
         self.status = status
         self.problem = problem
 

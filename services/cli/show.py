@@ -51,7 +51,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "n
 def trace(found: dict[str, Any]) -> None:
     """The trace of one piece of feedback: what was said, then a line a step."""
     feedback = found["feedback"]
-    said = feedback.get("text") or feedback.get("title")
+    said = feedback.get("text") or feedback.get("title") or scores(feedback.get("scores"))
     say(f"{feedback['id']}{'  from ' + feedback['source'] if 'source' in feedback else ''}")
     if said:
         say(f"  “{short(said, 100)}”")
@@ -93,6 +93,10 @@ def _local(at: str | None, zone: ZoneInfo) -> str:
 def clock(at: str | None) -> str:
     """`2026-11-22T08:00:00.123Z` → `08:00:00.123`."""
     return (at or "")[11:23].rstrip("Z")
+
+
+def scores(given: Iterable[dict[str, Any]] | None) -> str:
+    return ", ".join(f"{score['metric']} {score['value']:g}" for score in given or ())
 
 
 def short(text: str | None, width: int) -> str:

@@ -3,6 +3,7 @@
 `operate` brings the services along and is imported by the verbs that need it, so that the others start at once.
 """
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -70,16 +71,17 @@ def tail(
 ) -> None:
     """Follow what is routed to a team, until Ctrl-C."""
     start = {"from": "beginning" if from_beginning else "end"}
-    for event in client.events("router", f"/v1/teams/{team}/feedback", start):
-        value = json.loads(event["data"])
-        if json_:
-            show.as_lines([value])
-        else:
-            routing = value["routing"]
-            show.say(
-                f"{show.clock(value['received_at'])}  {routing['priority']:<6} {routing['kind']:<9} "
-                f"{','.join(routing['tags']) or '-':<24} {show.short(value.get('text') or value.get('title'), 70)}"
-            )
+    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+        for event in client.events("router", f"/v1/teams/{team}/feedback", start):
+            value = json.loads(event["data"])
+            show.as_lines([value]) if json_ else show.say(_tailed(value))
+
+
+def _tailed(value: dict[str, Any]) -> str:
+    routing = value["routing"]
+    said = show.short(value.get("text") or value.get("title") or show.scores(value.get("scores")), 70)
+    tags = ",".join(routing["tags"]) or "-"
+    return f"{show.clock(value['received_at'])}  {routing['priority']:<6} {routing['kind']:<9} {tags:<24} {said}"
 
 
 @app.command()
@@ -253,9 +255,8 @@ def _print_case(found: dict[str, Any], json_: bool) -> None:
         if found.get(name) is not None:
             show.say(f"{name:<10} {found[name]}")
     for step in found.get("timeline", []):
-        show.say(
-            f"  {show.clock(step['at'])}  {step['what']:<22} {step['actor']:<10} {step.get('reason') or ''}".rstrip()
-        )
+        why = show.short(step.get("reason") or step.get("words"), 70)
+        show.say(f"  {show.clock(step['at'])}  {step['what']:<22} {step['actor']:<12} {why}".rstrip())
 
 
 # ── running it ──

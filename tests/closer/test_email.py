@@ -49,6 +49,14 @@ def test_a_mail_has_what_mail_programs_and_list_laws_ask_for() -> None:
     assert [part.get_content_type() for part in parsed.iter_parts()] == ["text/plain", "text/html"]
 
 
+def test_the_address_to_unsubscribe_at_stands_in_the_mail_as_it_is_however_long() -> None:
+    url = "https://loop.example.com/loop/" + "WyJkZWZhdWx0Ii" * 20 + ".awK4UA.QPDa-pr_Gtd/unsubscribe"
+    lines = compose(replace(MESSAGE, unsubscribe_url=url), FROM).as_bytes().split(b"\r\n")
+    assert f"List-Unsubscribe: <{url}>".encode() in lines
+    with pytest.raises(Rejected, match="does not fit"):
+        compose(replace(MESSAGE, unsubscribe_url=url + "x" * 998), FROM).as_bytes()
+
+
 def test_every_try_is_the_same_bytes_and_another_message_is_not() -> None:
     first, again = compose(MESSAGE, FROM).as_bytes(), compose(MESSAGE, FROM).as_bytes()
     assert first == again

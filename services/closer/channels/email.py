@@ -14,9 +14,9 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
-from email.headerregistry import Address
+from email import policy
+from email.headerregistry import Address, HeaderRegistry, UniqueUnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
 from email.utils import parseaddr
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +34,25 @@ SMTP_TIMEOUT_S = 30.0
 DOT_TIMEOUT_S = 60.0
 MAX_ADDRESS_CHARS = 320
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+MAX_LINE_CHARS = 998
+"""What a line of a mail may hold (RFC 5322 §2.1.1)."""
+
+
+class _OneLine(UniqueUnstructuredHeader):
+    """As it stands, on one line: the library would make encoded words of a long address, and no mail program reads
+    those in `List-Unsubscribe` (RFC 8058 wants the plain URI)."""
+
+    def fold(self, *, policy: policy.Policy) -> str:
+        line = f"{self.name}: {self}"  # type: ignore[attr-defined]
+        if not line.isascii() or len(line) > MAX_LINE_CHARS:
+            raise Rejected("the address to unsubscribe at does not fit a header")
+        return f"{line}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _OneLine)  # type: ignore[arg-type]
+SMTP_POLICY = policy.SMTP.clone(header_factory=_HEADERS)
 
 # One plain address: no list, no quoted local part, no letters that only look like another's (row 68 of the security list).
 _ADDRESS = re.compile(
