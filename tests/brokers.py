@@ -54,6 +54,9 @@ PROPERTIES = {
     "group.consumer.min.heartbeat.interval.ms": "1000",
     "group.consumer.heartbeat.interval.ms": "2000",
     "log.retention.check.interval.ms": "5000",
+    # A killed broker may come back as soon as its old session has ended; 9 s by default.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
 }
 
 # Runs the command, prints its pid, and kills it when our end of the pipe goes away, however we die.

@@ -153,14 +153,20 @@ async def poll_while(consumers: Sequence[Consumer], condition: Callable[[], bool
     return records
 
 
-async def everything(log: Log, topic: str) -> list[Record]:
+async def everything(log: Log, topic: str, at_least: int = 0) -> list[Record]:
+    """What a committed reader sees now; `at_least` so many, which have been committed: Kafka acknowledges a commit a
+    moment before its records become visible."""
     reader = await log.reader()
-    records: list[Record] = []
-    for partition in range(await reader.partitions(topic)):
-        tp = TopicPartition(topic, partition)
-        first, end = await reader.bounds(tp)
-        async for some in reader.scan(tp, first, end):
-            records += some
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            records: list[Record] = []
+            for partition in range(await reader.partitions(topic)):
+                tp = TopicPartition(topic, partition)
+                first, end = await reader.bounds(tp)
+                async for some in reader.scan(tp, first, end):
+                    records += some
+            if len(records) >= at_least:
+                break
     await reader.close()
     return records
 
@@ -286,7 +292,7 @@ async def test_a_record_at_the_size_limit_survives_and_its_dead_letter_too(bench
     records = await poll_until(member, 1)
     letter = Message(dead, b"k", records[0].value, [*records[0].headers, ("reason", b"unreadable")])
     await member.transact([letter], positions_after(records))
-    found = await everything(log, dead)
+    found = await everything(log, dead, 1)
     assert [(r.value == body, r.headers) for r in found] == [(True, [("ce_id", b"1"), ("reason", b"unreadable")])]
 
 
@@ -476,9 +482,9 @@ async def test_outputs_and_positions_appear_together(bench: Bench) -> None:
         records = await member.poll(40, 5)
         await member.transact(copied(records, sink), positions_after(records))
         done += len(records)
-        assert len(await everything(log, sink)) == done
+        assert len(await everything(log, sink, done)) == done
         assert sum((await log.lag(bench.name("g"), [source])).values()) == 100 - done
-    assert_in_order_per_key(await everything(log, sink))
+    assert_in_order_per_key(await everything(log, sink, 100))
 
 
 async def test_a_failed_dead_letter_write_moves_no_position(bench: Bench) -> None:
@@ -498,7 +504,7 @@ async def test_a_failed_dead_letter_write_moves_no_position(bench: Bench) -> Non
     assert sorted(values(again)) == sorted(m.value for m in numbered(source, 20))
     assert listener.told[-1] == ("assigned", {TopicPartition(source, 0): 0, TopicPartition(source, 1): 0})
     await member.transact(copied(again, sink), positions_after(again))
-    assert sorted(values(await everything(log, sink))) == sorted(values(again))
+    assert sorted(values(await everything(log, sink, 20))) == sorted(values(again))
     assert await everything(log, dead) == []
 
 
@@ -552,7 +558,7 @@ async def test_a_zombie_is_fenced_and_nothing_of_it_is_ever_seen(bench: Bench, s
     told = await zombie.until("fenced", "failed", "committed")
     assert told["event"] == "fenced" or (stop == "before commit" and told["event"] == "failed"), told
     await poll_while([twin], lambda: len(twin.assignment) == 2)  # it has come back as a member: alive, and harmless
-    assert sorted(int(r.value) for r in await everything(log, sink)) == list(range(100))
+    assert sorted(int(r.value) for r in await everything(log, sink, 100)) == list(range(100))
 
 
 async def test_two_processes_share_and_one_is_killed(bench: Bench) -> None:
@@ -576,7 +582,7 @@ async def test_two_processes_share_and_one_is_killed(bench: Bench) -> None:
 
     await eventually(all_done)
     await heir.kill()
-    found = await everything(log, sink)
+    found = await everything(log, sink, total)
     assert Counter(int(r.value) for r in found) == Counter(range(total))
     assert_in_order_per_key(found)
     assert not [said for child in children for said in child.heard if said["event"] == "failed"]
@@ -601,6 +607,7 @@ async def test_a_scan_ends_where_it_should_and_steps_over_gaps(bench: Bench) -> 
         records = await member.poll(10, 5)
         await member.transact(copied(records, sink), positions_after(records))
         done += len(records)
+    await everything(log, sink, 30)
     reader = await log.reader()
     first, end = await reader.bounds(tp)
     assert first == 0

@@ -5,6 +5,7 @@ Its calls block or answer by `concurrent.futures`, so all of them run in threads
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -29,7 +30,15 @@ PING_TIMEOUT_S = 2.0
 REQUEST_TIMEOUT_S = 10.0
 VISIBLE_TIMEOUT_S = 15.0
 VISIBLE_PAUSE_S = 0.05
+STABLE_TIMEOUT_S = 1.0
 THREADS = 4
+STALE_TRIES = 3
+STALE = (
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+)
 NOT_THERE = (
     KafkaError._NOENT,
     KafkaError._UNKNOWN_TOPIC,
@@ -150,34 +159,52 @@ class KafkaAdmin:
             answers = self._client.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_TIMEOUT_S
             )
-            found = {}
-            for tp, answer in answers.items():
-                try:
-                    found[TopicPartition(tp.topic, tp.partition)] = answer.result(REQUEST_TIMEOUT_S).offset
-                except KafkaException as error:
-                    if error.args[0].code() in NOT_THERE:
-                        raise Misuse(f"there is no partition {tp.partition} of {tp.topic}") from error
-                    raise
-            return found
+            return {
+                TopicPartition(tp.topic, tp.partition): answer.result(REQUEST_TIMEOUT_S).offset
+                for tp, answer in answers.items()
+            }
 
-        return await self._run("asking for offsets", call)
+        for _ in range(STALE_TRIES):
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            except KafkaException as error:
+                failure = error
+                code = error.args[0].code()
+                if code in NOT_THERE:
+                    places = ", ".join(f"{tp.topic}/{tp.partition}" for tp in wanted)
+                    raise Misuse(f"there is no such partition: {places}") from error
+                if code not in STALE:
+                    break
+                # The client would go on asking by what it knew of the leaders before; told of them anew, it does not.
+                await self.topics()
+        raise of_exception(failure, "asking for offsets") from failure
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The group's positions; a partition without one is not in the answer."""
+        """The group's positions; a partition without one is not in the answer. One that a transaction is about to move is
+        waited for, but not for long: a dead member's may stay open for seconds, then the old position is the answer."""
         wanted = [ConfluentPartition(tp.topic, tp.partition) for tp in partitions]
         if not wanted:
             return {}
 
-        def call() -> dict[TopicPartition, int]:
-            answer = self._client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, wanted)],
-                require_stable=True,
-                request_timeout=REQUEST_TIMEOUT_S,
-            )[group]
-            found = answer.result(REQUEST_TIMEOUT_S).topic_partitions
-            return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+        def call(stable: bool) -> list[ConfluentPartition]:
+            request = [ConsumerGroupTopicPartitions(group, wanted)]
+            answers = self._client.list_consumer_group_offsets(
+                request, require_stable=stable, request_timeout=REQUEST_TIMEOUT_S
+            )
+            found: list[ConfluentPartition] = answers[group].result(REQUEST_TIMEOUT_S).topic_partitions
+            return found
 
-        return await self._run("asking for a group's positions", call)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STABLE_TIMEOUT_S
+        while True:
+            stable = loop.time() < deadline
+            found = await self._run("asking for a group's positions", functools.partial(call, stable))
+            errors = [tp.error for tp in found if tp.error is not None]
+            if not errors:
+                return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+            if not stable or any(error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT for error in errors):
+                raise of_exception(KafkaException(errors[0]), "asking for a group's positions")
+            await asyncio.sleep(VISIBLE_PAUSE_S)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

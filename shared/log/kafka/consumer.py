@@ -46,7 +46,7 @@ def consumer_options(settings: KafkaSettings, group: str) -> dict[str, Any]:
         "session_timeout_ms": SESSION_TIMEOUT_MS,
         "heartbeat_interval_ms": HEARTBEAT_MS,
         "request_timeout_ms": 10_000,
-        "retry_backoff_ms": 50,
+        "retry_backoff_ms": 100,
         "max_partition_fetch_bytes": 8 * 1024 * 1024,
         "metadata_max_age_ms": 60_000,
     }
@@ -174,10 +174,14 @@ class KafkaConsumer:
     async def _drop_client(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            try:
-                await asyncio.wait_for(client.stop(), CLOSE_TIMEOUT_S)
-            except Exception as error:  # noqa: BLE001 - it is thrown away, whatever it says
-                _log.warning("a Kafka consumer did not stop cleanly: %r", error)
+            stopping = asyncio.get_running_loop().create_task(client.stop())
+            # It may raise the cancellation of its own tasks, which is not ours.
+            await asyncio.wait([stopping], timeout=CLOSE_TIMEOUT_S)
+            if not stopping.done():
+                stopping.cancel()
+                await asyncio.wait([stopping], timeout=CLOSE_TIMEOUT_S)
+            if stopping.done() and not stopping.cancelled() and stopping.exception() is not None:
+                _log.warning("a Kafka consumer did not stop cleanly: %r", stopping.exception())
 
     async def _settle(self) -> None:
         if self._client is None:
@@ -187,8 +191,9 @@ class KafkaConsumer:
             await self._drop_client()
             await self._connect()
         if self._gone:
-            gone, self._gone = sorted(self._gone), set()
+            gone = sorted(self._gone)
             await self._listener.revoked(gone)
+            self._gone.difference_update(gone)
         if not self._gone:
             self._told.set()
         if self._fresh:
@@ -244,8 +249,9 @@ class KafkaConsumer:
         if self._paused:
             return False
         now = asyncio.get_running_loop().time()
-        for tp in self._open:
-            state = self._client._subscription.subscription.assignment.state_value(_aio(tp))
+        assignment = self._client._subscription.subscription.assignment
+        for tp in self._open if assignment is not None else ():
+            state = assignment.state_value(_aio(tp))
             if state is None or not state.has_valid_position:
                 continue
             position, since = self._moved.get(tp, (-1, now))

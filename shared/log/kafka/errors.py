@@ -1,6 +1,7 @@
 """What a client's error means to our callers: try again, refused for ever, or somebody else's now."""
 
 import logging
+import time
 
 from aiokafka import errors as aio
 from confluent_kafka import KafkaError, KafkaException
@@ -11,6 +12,33 @@ library_log = logging.getLogger("flywheel.kafka")
 """librdkafka's own words; without it they go to stderr as they are."""
 
 RETRY_AFTER_S = 1.0
+
+# Both clients say the same thing many times a second while a broker is away.
+SAY_AGAIN_S = 10.0
+TALKATIVE = ("", ".conn", ".consumer.fetcher", ".consumer.group_coordinator", ".producer.sender")
+
+
+class Seldom(logging.Filter):
+    """Lets each message of a logger pass once in a while, whatever it is about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        # librdkafka's own are ("%s %s", what, the rest); aiokafka's text is constant enough.
+        facility = record.args[0] if record.name == library_log.name and isinstance(record.args, tuple) else record.msg
+        what = (record.name, facility)
+        now = time.monotonic()
+        if now - self._said.get(what, -SAY_AGAIN_S) < SAY_AGAIN_S:
+            return False
+        if len(self._said) < 1000:
+            self._said[what] = now
+        return True
+
+
+for _logger in (library_log, *(logging.getLogger(f"aiokafka{part}") for part in TALKATIVE)):
+    _logger.addFilter(Seldom())
 
 # The same bytes fail the same way for ever, and were not stored.
 AIOKAFKA_REJECTED = (

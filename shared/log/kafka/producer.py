@@ -104,6 +104,8 @@ class _Client:
         """Whatever it still holds fails now: its own `stop` would first wait until everything has landed."""
         with contextlib.suppress(Exception):
             self.producer._message_accumulator.fail_all(KafkaError("retired"))
+            if self.producer._sender.sender_task is not None:
+                self.producer._sender.sender_task.cancel()
         for end in (self.producer.client.close, self.producer.stop):
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(end(), CLOSE_TIMEOUT_S)
@@ -157,6 +159,8 @@ class KafkaProducer:
         self._closed = False
         self._defect: BaseException | None = None
         self._needed = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._alive = 0.0
         self._loop = asyncio.get_running_loop()
         self._tasks = [
             self._loop.create_task(routine(), name=f"kafka-producer-{name}")
@@ -175,12 +179,12 @@ class KafkaProducer:
         size = refuse_oversize(messages)
         if self._is_away():
             raise unknown("appending", "no broker answers")
-        if self._waiting_bytes + size > WAITING_MAX_BYTES:
-            raise Transient("Kafka, appending: too much is waiting already", retry_after=RETRY_AFTER_S)
         counts: dict[str, int] = {}
         for topic in {message.topic for message in messages}:
             counts[topic] = self._partitions.get(topic) or await self._find(topic)
-        call = _Call(self._loop.create_future(), len(messages), self._loop.time())
+        if self._waiting_bytes + size > WAITING_MAX_BYTES:
+            raise Transient("Kafka, appending: too much is waiting already", retry_after=RETRY_AFTER_S)
+        call = _Call(self._loop.create_future(), len(messages), self._alive)
         for topic, key, value, headers in messages:
             partitions = counts[topic]
             number = partition_of(key, partitions) if key is not None else next(self._keyless) % partitions
@@ -222,26 +226,35 @@ class KafkaProducer:
 
     async def _find(self, topic: str) -> int:
         """How many partitions. Raises `Rejected` when there is no such topic."""
-        deadline = self._loop.time() + self._stall_s
-        while self._client is None:
-            if self._loop.time() > deadline:
-                raise unknown("appending", "no broker answers")
-            await asyncio.sleep(TICK_S / 10)
+        asking = self._loop.create_task(self._ask(topic))
+        deadline = self._alive + self._stall_s
         try:
-            cluster = await asyncio.wait_for(self._client.producer.client.fetch_all_metadata(), self._stall_s)
-        except (KafkaError, TimeoutError) as error:
+            while not asking.done():
+                if self._alive > deadline:
+                    raise unknown("asking for the topics", "no broker answers")
+                await asyncio.wait([asking], timeout=TICK_S)
+        finally:
+            asking.cancel()
+        count = self._partitions[topic] = asking.result()
+        return count
+
+    async def _ask(self, topic: str) -> int:
+        await self._connected.wait()
+        assert self._client is not None
+        try:
+            cluster = await self._client.producer.client.fetch_all_metadata()
+        except KafkaError as error:
             raise unknown("asking for the topics", error) from error
         numbers = cluster.partitions_for_topic(topic)
         if not numbers:
             raise Rejected(f"there is no topic {topic}")
-        self._partitions[topic] = len(numbers)
         return len(numbers)
 
     # Three routines: one keeps a client, one writes, one watches the time
 
     async def _connect(self) -> None:
         """A client whenever there is none. aiokafka's own start may hang for ever, so it has a deadline."""
-        self._away_since = self._loop.time()
+        self._away_since = self._alive
         while True:
             candidate = _Client(AIOKafkaProducer(**self._options))
             try:
@@ -255,6 +268,7 @@ class KafkaProducer:
                 await candidate.discard()
                 raise
             self._client, self._away_since = candidate, None
+            self._connected.set()
             self._ready.update(lane for lane in self._lanes.values() if lane.waiting or lane.retry)
             self._wake.set()
             self._needed.clear()
@@ -286,7 +300,7 @@ class KafkaProducer:
                 break
         if not taken:
             return
-        lane.writing, lane.client, lane.sent_at = taken, client, self._loop.time()
+        lane.writing, lane.client, lane.sent_at = taken, client, self._alive
         client.writes += 1
         try:
             # Suspends only while the topic's metadata are unknown; the watch ends that too.
@@ -319,9 +333,13 @@ class KafkaProducer:
             self._wake.set()
 
     async def _watch(self) -> None:
+        """Time counts only while the event loop turns: an answer that waits in a busy process of ours is no stall."""
+        before = self._loop.time()
         while True:
             await asyncio.sleep(TICK_S)
-            now = self._loop.time()
+            elapsed, before = self._loop.time() - before, self._loop.time()
+            self._alive += min(elapsed, 2 * TICK_S)
+            now = self._alive
             late = now - self._stall_s
             for lane in self._lanes.values():
                 if lane.client is not None and lane.sent_at < late:
@@ -340,7 +358,7 @@ class KafkaProducer:
     # Endings
 
     def _is_away(self) -> bool:
-        return self._away_since is not None and self._loop.time() - self._away_since > self._stall_s
+        return self._away_since is not None and self._alive - self._away_since > self._stall_s
 
     def _retire(self, client: _Client, why: BaseException) -> None:
         """It gets nothing new. Writes of other partitions that it has in flight may still end well."""
@@ -350,7 +368,8 @@ class KafkaProducer:
         _log.warning("a Kafka producer is replaced: %r", why)
         if self._client is client:
             self._client = None
-            self._away_since = self._loop.time()
+            self._away_since = self._alive
+            self._connected.clear()
             self._needed.set()
 
     def _discard(self, client: _Client) -> None:

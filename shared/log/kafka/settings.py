@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.errors import Misuse
 from shared.log.kafka.errors import library_log
+from shared.topics import MAX_MESSAGE_BYTES
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -22,7 +23,7 @@ GROUP_PROTOCOLS = ("classic", "consumer")
 TRANSACTION_TIMEOUT_MS = 8_000
 # Together under `shared.log.SESSION_TIMEOUT_S`, the rebalance included.
 SESSION_TIMEOUT_MS = 7_000
-HEARTBEAT_MS = 1_500
+HEARTBEAT_MS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,9 @@ class KafkaSettings:
             "client.id": "flywheel",
             "security.protocol": self.security_protocol,
             "logger": library_log,
+            # 2.16 begins anew from the bootstrap address when every broker was down, and ends the handles it had. One of
+            # those spun for ever, and a call that was given six seconds waited on it for ever: keep what is known.
+            "metadata.recovery.strategy": "none",
             # Back within a second of a broker's return, whose absence may have lasted.
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1_000,
@@ -114,3 +118,41 @@ class KafkaSettings:
             if value:
                 options[name] = value
         return options
+
+
+def group_reader(settings: KafkaSettings, group: str) -> dict[str, Any]:
+    """Of a transactional consumer: how it reads."""
+    config = settings.librdkafka() | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,  # tells how far control records reach
+        "fetch.queue.backoff.ms": 5,  # 1,000 by default, which is a second of nothing whenever the queue was full
+        "group.protocol": settings.group_protocol,
+    }
+    if settings.group_protocol == "classic":
+        config |= {
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
+        }
+    return config
+
+
+def group_writer(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
+    """Of a transactional consumer: how it writes."""
+    return settings.librdkafka() | {
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": settings.transaction_timeout_ms,
+        "partitioner": "murmur2_random",  # as Java's and aiokafka's; this client's own default is CRC32
+        "compression.type": "lz4",
+        "linger.ms": 5,
+        "batch.num.messages": 100_000,
+        "message.max.bytes": MAX_MESSAGE_BYTES + 1024 * 1024,
+        "queue.buffering.max.messages": 1_000_000,
+        "delivery.report.only.error": True,
+        "topic.metadata.propagation.max.ms": 3_000,
+        "retry.backoff.ms": 10,
+    }

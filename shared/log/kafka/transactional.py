@@ -16,11 +16,12 @@ never blocks, and a rebalance is only ever told to us while that thread polls. H
 import asyncio
 import contextlib
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as ConfluentPartition
@@ -31,11 +32,11 @@ from shared.log.kafka.admin import KafkaAdmin
 from shared.log.kafka.errors import of_exception, of_librdkafka, passes, unknown
 from shared.log.kafka.producer import refuse_oversize
 from shared.log.kafka.records import record_of
-from shared.log.kafka.settings import HEARTBEAT_MS, SESSION_TIMEOUT_MS, KafkaSettings
-from shared.topics import MAX_MESSAGE_BYTES
+from shared.log.kafka.settings import KafkaSettings, group_reader, group_writer
 
 CALL_TIMEOUT_S = 6.0
 START_TIMEOUT_S = 10.0
+HANG_S = 90.0
 POLL_SLICE_S = 0.25
 SEEK_TIMEOUT_S = 5.0
 SEEK_PAUSE_S = 0.01
@@ -43,42 +44,6 @@ SEEK_PAUSE_S = 0.01
 T = TypeVar("T")
 
 _log = logging.getLogger("flywheel.kafka.transactional")
-
-
-def consumer_config(settings: KafkaSettings, group: str) -> dict[str, Any]:
-    config = settings.librdkafka() | {
-        "group.id": group,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,  # tells how far control records reach
-        "fetch.queue.backoff.ms": 5,  # 1,000 by default, which is a second of nothing whenever the queue was full
-        "group.protocol": settings.group_protocol,
-    }
-    if settings.group_protocol == "classic":
-        config |= {
-            "partition.assignment.strategy": "cooperative-sticky",
-            "session.timeout.ms": SESSION_TIMEOUT_MS,
-            "heartbeat.interval.ms": HEARTBEAT_MS,
-        }
-    return config
-
-
-def producer_config(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
-    return settings.librdkafka() | {
-        "transactional.id": transactional_id,
-        "transaction.timeout.ms": settings.transaction_timeout_ms,
-        "partitioner": "murmur2_random",  # as Java's and aiokafka's; this client's own default is CRC32
-        "compression.type": "lz4",
-        "linger.ms": 5,
-        "batch.num.messages": 100_000,
-        "message.max.bytes": MAX_MESSAGE_BYTES + 1024 * 1024,
-        "queue.buffering.max.messages": 1_000_000,
-        "delivery.report.only.error": True,
-        "topic.metadata.propagation.max.ms": 3_000,
-        "retry.backoff.ms": 10,
-    }
 
 
 class KafkaTransactionalConsumer:
@@ -94,6 +59,7 @@ class KafkaTransactionalConsumer:
         self._listener = listener
         self._transactional_id = f"{group}-{uuid.uuid4().hex}"
         self._thread = ThreadPoolExecutor(1, "kafka-transactional")
+        self._committer = ThreadPoolExecutor(1, "kafka-commit")
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
         self._open: set[TopicPartition] = set()
@@ -102,6 +68,8 @@ class KafkaTransactionalConsumer:
         self._next: dict[TopicPartition, int] = {}  # what comes after the last record delivered
         self._ends: dict[TopicPartition, int] = {}  # where the broker said the partition ends
         self._seeks: dict[TopicPartition, int] = {}
+        self._ahead: list[Record] = []  # read while a commit was under way; of fresh partitions never delivered
+        self._read_ahead = 0
         self._consuming: asyncio.Future[list[Record]] | None = None
         self._paused = False
         self._pause_wanted = False
@@ -161,7 +129,7 @@ class KafkaTransactionalConsumer:
             failure = await self._run(lambda: self._transact(outputs, positions))
             if failure is not None:
                 raise failure
-        except FlywheelError:
+        except BaseException:  # given up is like failed: nobody has heard how it ended
             self._reset()
             raise
 
@@ -206,12 +174,20 @@ class KafkaTransactionalConsumer:
 
         await self._run(end)
         self._thread.shutdown(wait=False)
+        self._committer.shutdown(wait=False)
 
     # On the event loop
 
     async def _run(self, call: Callable[[], T]) -> T:
-        """In our thread, to its end, even if our caller is cancelled meanwhile."""
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, call))
+        """In our thread, to its end, even if our caller is cancelled meanwhile. Every call has a deadline of its own;
+        one was seen to miss it by for ever (`metadata.recovery.strategy`). Such a thread cannot be ended, and Python
+        would wait for it at its own end: so the process goes, for a supervisor to start again."""
+        future = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        done, _ = await asyncio.wait([future], timeout=HANG_S)
+        if not done:
+            _log.critical("a call of the Kafka client hangs: this process ends")
+            os._exit(os.EX_SOFTWARE)
+        return future.result()
 
     def _check_owned(self, positions: Iterable[TopicPartition]) -> None:
         lost = [tp for tp in positions if tp not in self._open]
@@ -229,9 +205,10 @@ class KafkaTransactionalConsumer:
         try:
             await self._run(self._connect)
             if self._gone:
-                gone, self._gone = sorted(self._gone), set()
+                gone = sorted(self._gone)
                 self._forget(gone)
                 await self._listener.revoked(gone)
+                self._gone.difference_update(gone)
             if self._fresh:
                 await self._open_fresh()
             if self._seeks or self._paused != self._pause_wanted:
@@ -263,12 +240,11 @@ class KafkaTransactionalConsumer:
     def _connect(self) -> None:
         if self._producer is None:
             # A new one of the same id: whatever an old one left open is finished or aborted when this returns.
-            producer = Producer(producer_config(self._settings, self._transactional_id))
+            producer = Producer(group_writer(self._settings, self._transactional_id))
             producer.init_transactions(START_TIMEOUT_S)
             self._producer = producer
         if self._consumer is None:
-            config = consumer_config(self._settings, self._group)
-            self._consumer = Consumer(config | {"error_cb": self._on_error})
+            self._consumer = Consumer(group_reader(self._settings, self._group) | {"error_cb": self._on_error})
             self._subscribe()
 
     def _subscribe(self) -> None:
@@ -297,6 +273,13 @@ class KafkaTransactionalConsumer:
         consumer.incremental_unassign(partitions)
 
     def _consume(self, max_records: int, wait_s: float) -> list[Record]:
+        self._read_ahead = max_records
+        if not self._ahead or self._paused:
+            return self._receive(max_records, wait_s)
+        taken, self._ahead = self._ahead[:max_records], self._ahead[max_records:]
+        return taken
+
+    def _receive(self, max_records: int, wait_s: float) -> list[Record]:
         """What is there, waiting only for the first: `consume(n, t)` would wait all of t unless n came."""
         assert self._consumer is not None
         messages = self._consumer.consume(1, wait_s)
@@ -342,10 +325,19 @@ class KafkaTransactionalConsumer:
                 self._seek(tp, positions[tp])
         if not self._paused:
             self._consumer.resume(_plain(tp for tp in partitions if tp in self._fresh))
+            self._wake_fetchers(partitions)
+
+    def _wake_fetchers(self, partitions: Iterable[TopicPartition]) -> None:
+        """The client's threads sleep up to a second while nothing is fetched, and a resume does not wake them: any
+        question to each partition's leader does."""
+        assert self._consumer is not None
+        with contextlib.suppress(KafkaException):
+            self._consumer.offsets_for_times([ConfluentPartition(tp.topic, tp.partition, 0) for tp in partitions], 1.0)
 
     def _seek(self, tp: TopicPartition, offset: int) -> None:
         """The client takes a moment to start on a partition just assigned, and refuses to seek until then."""
         assert self._consumer is not None
+        self._ahead = [record for record in self._ahead if record[:2] != tp]
         tries = int(SEEK_TIMEOUT_S / SEEK_PAUSE_S)
         while True:
             try:
@@ -364,13 +356,19 @@ class KafkaTransactionalConsumer:
         ours = list(self._open)
         if self._paused != self._pause_wanted:
             self._paused = self._pause_wanted
-            (self._consumer.pause if self._paused else self._consumer.resume)(_plain(ours))
+            if self._paused:
+                self._consumer.pause(_plain(ours))
+            else:
+                self._consumer.resume(_plain(ours))
+                self._wake_fetchers(ours)
         seeks, self._seeks = self._seeks, {}
         for tp, offset in seeks.items():
             if tp in self._open:
                 self._seek(tp, offset)
                 self._next[tp] = offset
                 self._ends.pop(tp, None)
+        if seeks:
+            self._wake_fetchers(seeks)
 
     def _transact(self, outputs: Sequence[Message], positions: Mapping[TopicPartition, int]) -> FlywheelError | None:
         """None when it is committed; else what went wrong, with the transaction ended one way or the other."""
@@ -379,14 +377,24 @@ class KafkaTransactionalConsumer:
         assert self._consumer is not None
         try:
             producer.begin_transaction()
+            produce = producer.produce
             for topic, key, value, headers in outputs:
-                self._produce(producer, topic, key, value, headers)
+                try:
+                    produce(topic, value, key, headers=headers)  # type: ignore[arg-type]
+                except BufferError:  # the queue is full: what is in it goes first
+                    producer.flush(CALL_TIMEOUT_S)
+                    produce(topic, value, key, headers=headers)  # type: ignore[arg-type]
             membership = self._consumer.consumer_group_metadata()
             if not self._consumer.memberid():  # expelled, and not told yet: a commit like that might pass for nobody's
                 self._abort(producer, None)
                 return Fenced("the group has expelled this member")
             producer.send_offsets_to_transaction(_confluent(positions), membership, CALL_TIMEOUT_S)
-            self._commit(producer)
+            # The broker has accepted the positions, so whatever the group does from here on, the next owner waits for
+            # this transaction's end. It may take as long as all that went before: meanwhile we read on.
+            committing = self._committer.submit(self._commit, producer)
+            with contextlib.suppress(KafkaException):
+                self._ahead += self._receive(self._read_ahead, 0)
+            committing.result()
         except KafkaException as error:
             self._abort(producer, error.args[0])
             return of_exception(error, "in a transaction")
@@ -394,14 +402,6 @@ class KafkaTransactionalConsumer:
             self._abort(producer, None)
             return Transient("Kafka, in a transaction: its queue stays full")
         return None
-
-    def _produce(self, producer: Producer, topic: str, key: bytes | None, value: bytes, headers: Any) -> None:
-        try:
-            producer.produce(topic, value, key, headers=headers)
-        except BufferError:
-            # Full: what is in it must go first.
-            producer.flush(CALL_TIMEOUT_S)
-            producer.produce(topic, value, key, headers=headers)
 
     def _commit(self, producer: Producer) -> None:
         """Raises when any output of this transaction was refused."""

@@ -1,0 +1,209 @@
+"""A broker that is killed, or accepts connections and answers nothing: what our clients do meanwhile, and afterwards."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from uuid import uuid4
+
+import pytest
+
+from shared.errors import FlywheelError, Transient
+from shared.log import Message, Record, TopicPartition
+from shared.log.kafka import KafkaLog
+from shared.log.kafka.producer import STALL_S
+from shared.topics import Topic
+from tests.brokers import Broker, Cluster, wait_until_ready
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
+
+PATIENCE_S = 40.0
+SLACK_S = 2.0
+
+
+class Calm:
+    async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        return positions
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        pass
+
+
+@pytest.fixture
+def broker(own_kafka: Cluster) -> Broker:
+    return own_kafka.brokers[0]
+
+
+@pytest.fixture
+async def log(own_kafka: Cluster) -> AsyncIterator[KafkaLog]:
+    await asyncio.to_thread(wait_until_ready, own_kafka.bootstrap)  # the last test may have killed it
+    log = await KafkaLog.open(own_kafka.bootstrap)
+    yield log
+    await log.close()
+
+
+async def topic_of(log: KafkaLog) -> str:
+    name = f"t-{uuid4().hex[:10]}"
+    await log.ensure_topics([Topic(name, None, 2)])
+    return name
+
+
+def numbered(topic: str, *numbers: int) -> list[Message]:
+    return [Message(topic, b"%d" % n, b"%d" % n, []) for n in numbers]
+
+
+async def read_all(log: KafkaLog, topic: str) -> list[int]:
+    reader = await log.reader()
+    found = []
+    for number in range(await reader.partitions(topic)):
+        async for records in reader.scan(TopicPartition(topic, number), 0, 2**62):
+            found += [int(record.value) for record in records]
+    await reader.close()
+    return found
+
+
+async def succeeding(attempt: Callable[[], Awaitable[None]]) -> None:
+    """Until it does, as callers do on `Transient`."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return await attempt()
+            except Transient:
+                await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def away(broker: Broker, how: str) -> AsyncIterator[None]:
+    """Killed and started again with its data, or stopped in its tracks and let go on."""
+    (broker.kill if how == "killed" else broker.pause)()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(broker.start if how == "killed" else broker.resume)
+
+
+@pytest.mark.parametrize("how", ["killed", "paused"])
+async def test_appending_says_unknown_quickly_while_the_broker_is_away_and_recovers_by_itself(
+    log: KafkaLog, broker: Broker, how: str
+) -> None:
+    topic = await topic_of(log)
+    producer = await log.producer()
+    await producer.append(numbered(topic, 0))
+    acknowledged, unknown = {0}, set()
+    async with away(broker, how):
+        for n in range(1, 6):
+            started = time.monotonic()
+            try:
+                await producer.append(numbered(topic, n))
+            except Transient:
+                unknown.add(n)
+            assert time.monotonic() - started < STALL_S + SLACK_S
+        # By now it is known to be away, and nobody waits for that again.
+        started = time.monotonic()
+        with pytest.raises(Transient):
+            await producer.append(numbered(topic, 6))
+        assert time.monotonic() - started < 1.0
+        started = time.monotonic()
+        with pytest.raises(Transient):
+            await log.ping()
+        assert time.monotonic() - started < 2.0 + SLACK_S
+    assert unknown == {1, 2, 3, 4, 5}
+    started = time.monotonic()
+    await succeeding(lambda: producer.append(numbered(topic, 7)))
+    # What is unknown is sent again with the same id, as our callers do.
+    for n in sorted(unknown):
+        await succeeding(lambda n=n: producer.append(numbered(topic, n)))  # type: ignore[misc]
+    acknowledged |= unknown | {7}
+    found = await read_all(log, topic)
+    assert set(found) - {6} == acknowledged
+    await producer.close()
+
+
+@pytest.mark.parametrize("how", ["killed", "paused"])
+async def test_readers_go_on_where_they_were_when_the_broker_is_back(log: KafkaLog, broker: Broker, how: str) -> None:
+    source, target = await topic_of(log), await topic_of(log)
+    producer = await log.producer()
+    router = await log.transactional(f"r-{source}", [source], Calm())
+    closer = await log.consumer(f"c-{source}", [target], Calm())
+    effects: list[int] = []
+    positions: dict[TopicPartition, int] = {}
+
+    async def route() -> None:
+        while True:
+            with contextlib.suppress(FlywheelError):
+                records = await router.poll(100, 0.2)
+                if records:
+                    await router.transact([Message(target, r.key, r.value, r.headers) for r in records], after(records))
+
+    async def close() -> None:
+        while True:
+            with contextlib.suppress(FlywheelError):
+                for record in await closer.poll(100, 0.2):
+                    place = TopicPartition(record.topic, record.partition)
+                    assert record.offset >= positions.get(place, 0), "delivered twice"
+                    positions[place] = record.offset + 1
+                    effects.append(int(record.value))
+
+    running = [asyncio.create_task(route()), asyncio.create_task(close())]
+    for n in range(20):
+        await producer.append(numbered(source, n))
+    async with away(broker, how):
+        await asyncio.sleep(3)
+    for n in range(20, 40):
+        await succeeding(lambda n=n: producer.append(numbered(source, n)))  # type: ignore[misc]
+    async with asyncio.timeout(PATIENCE_S):
+        while len(set(effects)) < 40:
+            for task in running:
+                assert not task.done(), task.exception()
+            await asyncio.sleep(0.05)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    for part in (router, closer, producer):
+        await part.close()
+    # An append that ended unknown may have landed twice; each that was routed was routed once.
+    assert sorted(await read_all(log, target)) == sorted(await read_all(log, source)) == sorted(effects)
+
+
+def after(records: Sequence[Record]) -> dict[TopicPartition, int]:
+    return {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+
+
+async def test_everything_can_be_closed_while_the_broker_is_away(log: KafkaLog, broker: Broker) -> None:
+    source = await topic_of(log)
+    producer = await log.producer()
+    router = await log.transactional(f"r-{source}", [source], Calm())
+    closer = await log.consumer(f"c-{source}", [source], Calm())
+    await producer.append(numbered(source, 1))
+    for member in (router, closer):
+        async with asyncio.timeout(PATIENCE_S):
+            while not await member.poll(10, 0.5):
+                pass
+    async with away(broker, "killed"):
+        with contextlib.suppress(Transient):
+            await producer.append(numbered(source, 2))
+        started = time.monotonic()
+        await asyncio.gather(producer.close(), router.close(), closer.close())
+        assert time.monotonic() - started < 9, "a service has ten seconds to end"
+
+
+async def test_a_member_may_be_opened_while_the_broker_is_away(log: KafkaLog, broker: Broker) -> None:
+    source = await topic_of(log)
+    async with away(broker, "killed"):
+        producer = await log.producer()
+        members = [await opening(f"g-{uuid4()}", [source], Calm()) for opening in (log.transactional, log.consumer)]
+        for member in members:
+            started = time.monotonic()
+            with pytest.raises(Transient):
+                await member.poll(1, 0.5)
+            assert time.monotonic() - started < 15
+    await succeeding(lambda: producer.append(numbered(source, 1)))
+    for member in members:
+        found: list[Record] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while not found:
+                with contextlib.suppress(Transient):
+                    found = await member.poll(1, 0.5)
+        assert found[0].value == b"1"
+        await member.close()
+    await producer.close()
