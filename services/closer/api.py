@@ -18,7 +18,7 @@ from services.closer import commands
 from services.closer.case import Case, IllegalTransition, InvalidCommand, decide
 from services.closer.commands import Command
 from services.closer.lists import DEFAULT_LIMIT, MAX_LIMIT, Wanted, page, read_limit, whole
-from services.closer.lookups import who_unsubscribed
+from services.closer.lookups import unsubscribed_of
 from services.closer.policy import Policies, Subject
 from services.closer.records import is_uuid
 from services.closer.store import Effects, Held, Unit
@@ -111,8 +111,7 @@ class Desk:
             # Colleagues see a name; the topic that is kept for good gets the key's id.
             actor = principal.key_id
             effects.names = {actor: await _name_of(driver, principal)}
-            if held.case.customer is not None:
-                effects.unsubscribed = await who_unsubscribed(driver, [(held.case.workspace, held.case.customer)])
+            effects.unsubscribed = await unsubscribed_of(driver, [held.case])
             try:
                 self._act(effects, held, other, self._command(held.case, other, body, verb, effects.now), actor)
             except IllegalTransition as error:

@@ -21,7 +21,7 @@ from services.closer.case import ANSWERED, decide
 from services.closer.channels import Channel, Outgoing, Unknown
 from services.closer.commands import NotificationKind, Telling, Told, Untold
 from services.closer.links import loop_token
-from services.closer.lookups import who_unsubscribed
+from services.closer.lookups import unsubscribed_of
 from services.closer.notify import MailLanguage, Notification, dedup_key
 from services.closer.render import MailContext, mail
 from services.closer.settings import CloserSettings
@@ -191,8 +191,7 @@ class Deliverer:
                 if not rows:
                     return []
                 cases = await self._unit.cases.by_id(driver, sorted({str(row["case_id"]) for row in rows}))
-                customers = {(h.case.workspace, h.case.customer) for h in cases.values() if h.case.customer}
-                gone = await who_unsubscribed(driver, customers)
+                gone = await unsubscribed_of(driver, [held.case for held in cases.values()])
                 for row in rows:
                     held = cases[str(row["case_id"])]
                     claim = await self._take(driver, effects, row, held, gone, settled)

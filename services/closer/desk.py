@@ -45,24 +45,35 @@ class Desk:
         self._promises: dict[tuple[str, str, str | None, str, str, int], ClockSnapshot] = {}
 
     async def prepare(self, batch: Sequence[Feedback]) -> None:
-        """Everything that the decisions need, in a handful of reads."""
+        """Everything that the decisions need, in a handful of reads a workspace, of which there is one as a rule."""
+        by_workspace: dict[str, list[Feedback]] = {}
+        for feedback in batch:
+            by_workspace.setdefault(feedback.value.workspace, []).append(feedback)
+        unsubscribed: set[tuple[str, str]] = set()
+        for workspace, some in by_workspace.items():
+            customers = {f.customer for f in some if f.customer is not None}
+            gone = await who_unsubscribed(self._driver, workspace, customers)
+            unsubscribed.update((workspace, customer) for customer in gone)
+            await self._prepare(workspace, some)
+        self.effects.unsubscribed = frozenset(unsubscribed)
+
+    async def _prepare(self, workspace: str, batch: Sequence[Feedback]) -> None:
         driver = self._driver
-        self._known = await known_feedback(driver, [(f.value.workspace, f.value.id) for f in batch])
-        on_page = [(f.value.workspace, f.value.id) for f in batch if f.loop is not None]
+        known = await known_feedback(driver, workspace, [f.value.id for f in batch])
+        self._known.update({(workspace, identity): found for identity, found in known.items()})
+        on_page = [f.value.id for f in batch if f.loop is not None]
         if on_page:
-            self._said = await answers(driver, on_page)
-        keys: dict[tuple[str, str], None] = {}
-        for f in batch:
-            if f.value.routing.follow_up and not self._is_answer(f):
-                keys[self._key_of(f)] = None
-        if keys:
-            self._open = await self._cases.unfinished(driver, list(keys))
-            self._by_id.update({held.case.id: held for held in self._open.values()})
-            without = [key for key in keys if key not in self._open]
-            if without:
-                self._finished = await last_finished(driver, without)
-        customers = {(f.value.workspace, f.customer) for f in batch if f.customer is not None}
-        self.effects.unsubscribed = await who_unsubscribed(driver, customers)
+            self._said.update((workspace, identity) for identity in await answers(driver, workspace, on_page))
+        keys = {self._key_of(f)[1]: None for f in batch if f.value.routing.follow_up and not self._is_answer(f)}
+        if not keys:
+            return
+        for held in await self._cases.unfinished(driver, workspace, list(keys)):
+            self._open[workspace, held.case.case_key] = held
+            self._by_id[held.case.id] = held
+        without = [key for key in keys if (workspace, key) not in self._open]
+        if without:
+            finished = await last_finished(driver, workspace, without)
+            self._finished.update({(workspace, key): case_id for key, case_id in finished.items()})
 
     async def take(self, feedback: Feedback) -> None:
         value = feedback.value
@@ -255,10 +266,9 @@ class Desk:
         """Another unfinished case of this one's key: then this one cannot be unfinished too."""
         key = (case.workspace, case.case_key)
         if key not in self._open:
-            found = await self._cases.unfinished(self._driver, [key])
-            if key in found:
+            for found in await self._cases.unfinished(self._driver, key[0], [key[1]]):
                 # One object a row: what was decided in this batch stands in the one that we already hold.
-                held = self._by_id.setdefault(found[key].case.id, found[key])
+                held = self._by_id.setdefault(found.case.id, found)
                 if held.case.unfinished:
                     self._open[key] = held
         other = self._open.get(key)

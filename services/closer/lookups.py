@@ -1,54 +1,59 @@
-"""What a batch asks the database before it decides: one question of each kind, for all of it."""
+"""What a batch asks the database before it decides: one question of each kind, for all of one workspace in it.
+
+One array and a plain `=` beside it: twice as quick as a join with the pairs.
+"""
 
 from collections.abc import Iterable, Sequence
 
+from services.closer.case import Case
 from services.closer.transactions import Driver
 
 
-async def who_unsubscribed(driver: Driver, customers: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+async def who_unsubscribed(driver: Driver, workspace: str, customers: Iterable[str]) -> frozenset[str]:
+    """Of these customers."""
     wanted = list(customers)
     if not wanted:
         return frozenset()
     rows = await driver.fetch(
-        "SELECT workspace, customer FROM closer.unsubscribed"
-        " WHERE (workspace, customer) IN (SELECT * FROM unnest($1::text[], $2::text[]))",
-        [workspace for workspace, _ in wanted],
-        [customer for _, customer in wanted],
+        "SELECT customer FROM closer.unsubscribed WHERE workspace = $1 AND customer = ANY($2)", workspace, wanted
     )
-    return frozenset((row["workspace"], row["customer"]) for row in rows)
+    return frozenset(row["customer"] for row in rows)
 
 
-async def known_feedback(
-    driver: Driver, ids: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[str, str | None]]:
-    """(workspace, id) → (body hash, customer) of those that had their effect."""
+async def unsubscribed_of(driver: Driver, cases: Iterable[Case]) -> frozenset[tuple[str, str]]:
+    """(workspace, customer) of those cases' customers that want no more mail."""
+    customers: dict[str, set[str]] = {}
+    for case in cases:
+        if case.customer is not None:
+            customers.setdefault(case.workspace, set()).add(case.customer)
+    found: set[tuple[str, str]] = set()
+    for workspace, some in customers.items():
+        found.update((workspace, customer) for customer in await who_unsubscribed(driver, workspace, some))
+    return frozenset(found)
+
+
+async def known_feedback(driver: Driver, workspace: str, ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """Id → (body hash, customer) of those that had their effect."""
     rows = await driver.fetch(
-        "SELECT workspace, id, bodyhash, customer FROM closer.feedback"
-        " WHERE (workspace, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))",
-        [workspace for workspace, _ in ids],
-        [identity for _, identity in ids],
+        "SELECT id, bodyhash, customer FROM closer.feedback WHERE workspace = $1 AND id = ANY($2)", workspace, ids
     )
-    return {(row["workspace"], str(row["id"])): (row["bodyhash"], row["customer"]) for row in rows}
+    return {str(row["id"]): (row["bodyhash"], row["customer"]) for row in rows}
 
 
-async def last_finished(driver: Driver, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """(workspace, case key) → the newest finished case."""
+async def last_finished(driver: Driver, workspace: str, keys: Sequence[str]) -> dict[str, str]:
+    """Case key → its newest finished case."""
     rows = await driver.fetch(
-        "SELECT DISTINCT ON (workspace, case_key) workspace, case_key, id FROM closer.case"
-        " WHERE NOT unfinished AND (case_key, workspace) IN (SELECT * FROM unnest($1::text[], $2::text[]))"
-        " ORDER BY workspace, case_key, id DESC",
-        [key for _, key in keys],
-        [workspace for workspace, _ in keys],
+        "SELECT DISTINCT ON (case_key) case_key, id FROM closer.case"
+        " WHERE NOT unfinished AND workspace = $1 AND case_key = ANY($2) ORDER BY case_key, id DESC",
+        workspace,
+        keys,
     )
-    return {(row["workspace"], row["case_key"]): str(row["id"]) for row in rows}
+    return {row["case_key"]: str(row["id"]) for row in rows}
 
 
-async def answers(driver: Driver, ids: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Of these (workspace, feedback id), those that were really said on the customer's page."""
+async def answers(driver: Driver, workspace: str, ids: Sequence[str]) -> set[str]:
+    """Of these feedback ids, those that were really said on the customer's page."""
     rows = await driver.fetch(
-        "SELECT workspace, feedback_id FROM closer.answer"
-        " WHERE (workspace, feedback_id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))",
-        [workspace for workspace, _ in ids],
-        [identity for _, identity in ids],
+        "SELECT feedback_id FROM closer.answer WHERE workspace = $1 AND feedback_id = ANY($2)", workspace, ids
     )
-    return {(row["workspace"], str(row["feedback_id"])) for row in rows}
+    return {str(row["feedback_id"]) for row in rows}

@@ -150,15 +150,15 @@ class Cases:
         )
         return {held.case.id: held for held in await self._held(driver, rows)}
 
-    async def unfinished(self, driver: Driver, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Held]:
-        """By (workspace, case key)."""
+    async def unfinished(self, driver: Driver, workspace: str, keys: Sequence[str]) -> list[Held]:
+        """Those of these keys."""
         rows = await driver.fetch(
-            f"SELECT {_CASE} FROM closer.case WHERE unfinished AND (case_key, workspace) IN"  # noqa: S608
-            " (SELECT * FROM unnest($1::text[], $2::text[])) ORDER BY id FOR UPDATE",
-            [key for _, key in keys],
-            [workspace for workspace, _ in keys],
+            f"SELECT {_CASE} FROM closer.case WHERE unfinished AND workspace = $1 AND case_key = ANY($2)"  # noqa: S608
+            " ORDER BY id FOR UPDATE",
+            workspace,
+            keys,
         )
-        return {(held.case.workspace, held.case.case_key): held for held in await self._held(driver, rows)}
+        return await self._held(driver, rows)
 
     async def claim_due(self, driver: Driver, now: datetime, limit: int) -> list[Held]:
         """Cases with a deadline that has passed, and that nobody else is busy with."""
