@@ -21,7 +21,7 @@ from shared.events.feedback import Activity, Feedback, Work
 from shared.events.identity import Pseudonyms, body_hash, customer_of, delivery_id
 from shared.log import Headers, Message
 from shared.topics import RECEIVED, named
-from shared.web.problems import FieldError
+from shared.web.problems import FORMS, FieldError
 from shared.web.strict_json import shown
 
 ID_MAX_CHARS = 255
@@ -124,6 +124,10 @@ def _message(error: Any) -> str:
             return "is required"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "must be an object"
+        case "string_pattern_mismatch" if error["loc"][-1] in FORMS:
+            return FORMS[error["loc"][-1]]
+        case "timezone_aware":
+            return "must have a zone, such as 2026-01-01T09:00:00+08:00 or …Z"
         case _:
             return str(error["msg"]).removeprefix("Value error, ")
 
@@ -140,6 +144,8 @@ def _wrong_with(feedback: Feedback | PlainFeedback, ranges: Ranges) -> list[Fiel
         elif not allowed[0] <= score.value <= allowed[1]:
             message = f"must be from {allowed[0]:g} to {allowed[1]:g} for {score.metric}"
             errors.append({"field": f"scores.{index}.value", "message": message})
+        elif score.metric == "hmd" and score.value not in allowed:
+            errors.append({"field": f"scores.{index}.value", "message": "must be 0 or 1 for hmd"})
     if not feedback.scores and not is_visible(feedback.text):
         errors.append({"field": "text", "message": "is required where there are no scores, with something to read"})
     if feedback.external_id is not None and (issue := id_issue(feedback.external_id)):

@@ -28,6 +28,9 @@ from shared.web.strict_json import Malformed, Unacceptable, shown
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 100
+_ADDRESS, _TAG = "must be one plain e-mail address", "must be a language tag, such as zh-CN"
+FORMS: Mapping[str, str] = {"email": _ADDRESS, "to": _ADDRESS, "language": _TAG, "locale": _TAG}
+"""What to say instead of a regular expression, by the field's own name."""
 RETRY_AFTER_S = 1
 
 _log = get_logger("web")
@@ -193,6 +196,8 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 
 def _harmless_message(error: Mapping[str, Any]) -> str:
     """Pydantic's sentence, unless it quotes the input: some of them do."""
+    if error["type"] == "string_pattern_mismatch" and error["loc"][-1] in FORMS:
+        return FORMS[error["loc"][-1]]
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
     quoted = isinstance(given, str) and given != "" and given in message

@@ -19,6 +19,7 @@ decoded.
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -54,6 +55,9 @@ def _finite(digits: str) -> float:
 _decode = msgspec.json.Decoder(float_hook=_finite).decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _WHITE_SPACE = b" \t\r\n"
+# Where a value ends; what it is, is another's question: numbers stay text.
+_READER = json.JSONDecoder(parse_int=str, parse_float=str)
+_SPACES = re.compile(r"[ \t\r\n]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BOM = b"\xef\xbb\xbf"
 
@@ -77,22 +81,68 @@ def loads(raw: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUE
 def split_array(raw: bytes, *, max_items: int) -> list[bytes]:
     """The items of a JSON array, each as its own bytes for `loads`, so that one bad item spoils only itself.
 
-    Raises `Malformed` when the whole is not a JSON array, `Unacceptable` when it has more items than that, or a NaN or
-    an infinity, since then nobody can tell where an item ends.
+    Raises `Malformed` when the whole is not a JSON array, `Unacceptable` when it has more items than that.
     """
     max_values = MAX_VALUES_PER_ITEM * max_items
     if len(raw) > max_values:
         _refuse_too_many(raw, max_values)
     try:
-        items = _split(raw)
+        items: Sequence[bytes | msgspec.Raw] = _split(raw)
     except RecursionError:
         raise _too_deep(MAX_DEPTH) from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        _exact(raw, MAX_DEPTH, max_values)
-        raise Malformed("The body is not a JSON array.") from None
+        items = _split_exact(raw, max_items)
     if len(items) > max_items:
         raise Unacceptable(f"There are more than {max_items:,} items.", "")
     return [bytes(item) for item in items]
+
+
+def _split_exact(raw: bytes, max_items: int) -> list[bytes]:
+    """The slow way, which also sees where an item ends that holds a NaN or half of a surrogate pair."""
+    text = _text(raw)
+    at = _past_space(text, 0)
+    if not text.startswith("[", at):
+        _exact(raw, MAX_DEPTH, MAX_VALUES_PER_ITEM * max_items)
+        raise Malformed("The body is not a JSON array.")
+    items: list[bytes] = []
+    at = _past_space(text, at + 1)
+    more = not text.startswith("]", at)
+    while more:
+        try:
+            _, end = _READER.raw_decode(text, at)
+        except RecursionError:
+            raise _too_deep(MAX_DEPTH) from None
+        except json.JSONDecodeError as error:
+            raise _not_json(error) from None
+        items.append(text[at:end].encode())
+        if len(items) > max_items:
+            break
+        at = _past_space(text, end)
+        more = text.startswith(",", at)
+        if more:
+            at = _past_space(text, at + 1)
+    else:
+        if not text.startswith("]", at) or _past_space(text, at + 1) != len(text):
+            raise _not_json(json.JSONDecodeError("", text, at))
+    return items
+
+
+def _past_space(text: str, at: int) -> int:
+    found = _SPACES.match(text, at)
+    return found.end() if found else at
+
+
+def _text(raw: bytes) -> str:
+    if raw.startswith(_BOM):
+        raise Malformed("The body begins with a byte order mark.")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed("The body is not UTF-8.") from None
+
+
+def _not_json(error: json.JSONDecodeError) -> Malformed:
+    return Malformed(f"The body is not JSON (line {error.lineno}, column {error.colno}).")
 
 
 def _refuse_too_many(raw: bytes, max_values: int) -> None:
@@ -131,18 +181,13 @@ def _measure(value: Any, max_depth: int, max_values: int) -> int:
 
 def _exact(raw: bytes, max_depth: int, max_values: int) -> Any:
     """The slow way, which also knows what is wrong and where."""
-    if raw.startswith(_BOM):
-        raise Malformed("The body begins with a byte order mark.")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Malformed("The body is not UTF-8.") from None
+    text = _text(raw)
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_int=_integer)
     except RecursionError:
         raise _too_deep(max_depth) from None
     except json.JSONDecodeError as error:
-        raise Malformed(f"The body is not JSON (line {error.lineno}, column {error.colno}).") from None
+        raise _not_json(error) from None
     _measure(value, max_depth, max_values)
     _refuse_unkeepable(value)
     return value

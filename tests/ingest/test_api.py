@@ -121,6 +121,7 @@ REFUSED: list[tuple[str, bytes, int, str, str | None]] = [
     ("contract: csat 0", json.dumps({"source": "s", "scores": [{"metric": "csat", "value": 0}]}).encode(), 422, "invalid-feedback", "scores.0.value"),
     ("contract: ces 8", json.dumps({"source": "s", "scores": [{"metric": "ces", "value": 8}]}).encode(), 422, "invalid-feedback", "scores.0.value"),
     ("contract: hmd -1", json.dumps({"source": "s", "scores": [{"metric": "hmd", "value": -1}]}).encode(), 422, "invalid-feedback", "scores.0.value"),
+    ("contract: hmd is yes or no", json.dumps({"source": "s", "scores": [{"metric": "hmd", "value": 0.5}]}).encode(), 422, "invalid-feedback", "scores.0.value"),
     ("contract: stars 6", json.dumps({"source": "s", "scores": [{"metric": "stars", "value": 6}]}).encode(), 422, "invalid-feedback", "scores.0.value"),
     ("contract: an unknown metric", json.dumps({"source": "s", "scores": [{"metric": "joy", "value": 1}]}).encode(), 422, "invalid-feedback", "scores.0.metric"),
     ("contract: an unknown channel", json.dumps(feedback(channel="pigeon")).encode(), 422, "invalid-feedback", "channel"),
@@ -144,6 +145,16 @@ async def test_refused(server: Server) -> None:
             wrong[name] = named
     assert wrong == {}
     assert await server.received() == []
+
+
+async def test_people_are_not_told_in_regular_expressions(server: Server) -> None:
+    wrong = feedback(language="zh_CN", customer={"email": "nobody"}, occurred_at="2026-01-01T09:00:00")
+    errors = (await server.post("/v1/feedback", raw=json.dumps(wrong).encode())).json()["errors"]
+    assert {error["field"]: error["message"] for error in errors} == {
+        "language": "must be a language tag, such as zh-CN",
+        "customer.email": "must be one plain e-mail address",
+        "occurred_at": "must have a zone, such as 2026-01-01T09:00:00+08:00 or …Z",
+    }
 
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [

@@ -51,6 +51,15 @@ async def test_good_items_go_in_and_bad_ones_are_named(start: Start) -> None:
     assert sorted(json.loads(r.value)["external_id"] for r in await server.received()) == ["a", "c"]
 
 
+@pytest.mark.parametrize("bad", ['{"source":"s","text":"t","attributes":{"n":NaN}}', '{"source":"s","text":"\\ud800"}'])
+async def test_what_no_json_reader_agrees_on_spoils_only_itself(server: Server, bad: str) -> None:
+    good = [json.dumps(feedback(external_id=name)) for name in "ab"]
+    for raw, headers in ((f"[{good[0]},{bad},{good[1]}]", {}), (f"{good[0]}\n{bad}\n{good[1]}", NDJSON)):
+        response = await server.post(PATH, raw=raw.encode(), headers=headers)
+        assert response.status_code == 202, response.text
+        assert (response.json()["accepted"], [item["index"] for item in response.json()["rejected"]]) == (2, [1])
+
+
 async def test_every_form_of_a_batch(server: Server) -> None:
     items = [feedback(external_id=str(number)) for number in range(3)]
     array, ndjson = json.dumps(items).encode(), lines(items)
