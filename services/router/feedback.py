@@ -80,7 +80,10 @@ def read_feedback(value: bytes) -> FeedbackValue:
         found: FeedbackValue = _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_slowly(value)
-    if (b"\\" in value and b"\\u0000" in value) or value.count(b"{") + value.count(b"[") > MAX_DEPTH:
+    # Only attributes may be of any depth, and only an escape may be a NUL (a plain one is no JSON).
+    if (b"\\" in value and b"\\u0000" in value) or (
+        found.attributes and value.count(b"{") + value.count(b"[") > MAX_DEPTH
+    ):
         _inspect(_decode_whole(value), MAX_DEPTH)
     return found
 

@@ -78,18 +78,19 @@ class Matcher:
         terms: set[int] = set()
         words: list[Hit] = []
         last = 0
-        for end, (length, left, right, numbers, entry, unbound) in self._iterate(data):
+        for end, (length, bound, numbers, entry, unbound) in self._iterate(data):
             start = end - length
-            if left:
-                beside = data[start]
-                if beside in _WORD or (beside >= "\x80" and in_word(_char_before(data, start))):
-                    continue
-            if right:
-                beside = data[end + 1]
-                if beside in _WORD or (beside >= "\x80" and in_word(_char_at(data, end + 1))):
-                    if unbound is None:
+            if bound:
+                if bound & _LEFT:
+                    beside = data[start]
+                    if beside in _WORD or (beside >= "\x80" and in_word(_char_before(data, start))):
                         continue
-                    numbers, entry = unbound
+                if bound & _RIGHT:
+                    beside = data[end + 1]
+                    if beside in _WORD or (beside >= "\x80" and in_word(_char_at(data, end + 1))):
+                        if unbound is None:
+                            continue
+                        numbers, entry = unbound
             if numbers:
                 terms.update(numbers)
             if entry is not None:
@@ -104,21 +105,20 @@ class Matcher:
         return Scan(data, terms, words)
 
 
+_LEFT, _RIGHT = 1, 2
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 _Use = tuple[tuple[int, ...], Entry | None]
-_Payload = tuple[int, bool, bool, tuple[int, ...], Entry | None, _Use | None]
+_Payload = tuple[int, int, tuple[int, ...], Entry | None, _Use | None]
 
 
 def _payload(text: str, uses: list[tuple[bool, int | None, Entry | None]]) -> _Payload:
-    """(length, bound at the left, at the right, terms, entry, and those of them that need no bound at the right)."""
-    left = in_word(text[0])
-    right = in_word(text[-1]) and not is_hangul(text[-1])
-    every = _use(uses)
+    """(length, where it is bound, terms, entry, and those of them that need no bound at the right)."""
     unbound = [use for use in uses if use[0]]
-    if len(unbound) == len(uses):
-        right = False
-    return len(text.encode()), left, right, *every, _use(unbound) if right and unbound else None
+    bound = _LEFT if in_word(text[0]) else 0
+    if in_word(text[-1]) and not is_hangul(text[-1]) and len(unbound) < len(uses):
+        bound |= _RIGHT
+    return len(text.encode()), bound, *_use(uses), _use(unbound) if bound & _RIGHT and unbound else None
 
 
 def _use(uses: list[tuple[bool, int | None, Entry | None]]) -> _Use:

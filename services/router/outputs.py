@@ -9,7 +9,7 @@ import msgspec
 
 from services.router.feedback import Unreadable
 from services.router.route import Routing
-from shared.events.envelope import FEEDBACK_DECIDED, FEEDBACK_ROUTED
+from shared.events.envelope import FEEDBACK_DECIDED, FEEDBACK_RECEIVED, FEEDBACK_ROUTED
 from shared.log import Headers, Message, Record
 from shared.topics import DECISIONS, MAX_MESSAGE_BYTES, named, routed
 
@@ -17,6 +17,7 @@ from shared.topics import DECISIONS, MAX_MESSAGE_BYTES, named, routed
 OVERHEAD_BYTES = 4096
 
 _encode = msgspec.json.Encoder().encode
+_RECEIVED_TYPE = ("ce_type", FEEDBACK_RECEIVED.encode())
 _ROUTED_TYPE = ("ce_type", FEEDBACK_ROUTED.encode())
 _DECIDED_TYPE = ("ce_type", FEEDBACK_DECIDED.encode())
 
@@ -25,7 +26,7 @@ def spliced(value: bytes, routing: bytes) -> bytes:
     """`value` is one JSON object without a member `routing`, with at least one other."""
     if value[-1] != 0x7D:
         value = value.rstrip()
-    return b"".join((value[:-1], b',"routing":', routing, b"}"))
+    return value[:-1] + b',"routing":' + routing + b"}"
 
 
 def routed_messages(record: Record, routing: Routing, workspace: str) -> list[Message]:
@@ -56,7 +57,8 @@ def decision_message(record: Record, workspace: str, decision: Mapping[str, Any]
 def retyped(headers: Headers, ours: tuple[str, bytes]) -> Headers:
     """The same headers under another `ce_type`."""
     copy = headers.copy()
-    for index, header in enumerate(headers):
-        if header[0] == "ce_type":
-            copy[index] = ours
+    try:
+        copy[headers.index(_RECEIVED_TYPE)] = ours
+    except ValueError:
+        return [ours if name == "ce_type" else (name, value) for name, value in headers]
     return copy
