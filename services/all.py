@@ -19,7 +19,7 @@ from shared.database.embedded import EmbeddedPostgres
 from shared.errors import FlywheelError, Misuse
 from shared.runtime import Process, serve
 from shared.settings import Settings, read_settings
-from shared.telemetry import configure_logging
+from shared.telemetry import configure_logging, get_logger
 
 ADMIN_KEY_NAME = "flywheel up"
 
@@ -36,10 +36,21 @@ def up(*, host: str, port: int, sample: bool) -> int:
         if "PUBLIC_URL" not in settings.env:
             settings = read_settings(public_url=url)
         with _logging(settings.data_dir), _database(settings) as settings:
-            uvloop.run(_serve(settings, host, port, url, sample))
+            try:
+                uvloop.run(_serve(settings, host, port, url, sample))
+            except ExceptionGroup:
+                get_logger("all").exception("process.failed")
+                raise
     except (FlywheelError, OSError) as error:
         print(f"flywheel: {error}", file=sys.stderr)
         return 2 if isinstance(error, Misuse | ConfigError) else 1
+    except ExceptionGroup as group:
+        # A part has failed in a way that it does not handle, so all of us ends, and a supervisor may start us again.
+        cause: BaseException = group
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        print(f"flywheel: {type(cause).__name__}: {cause} (the log has the whole)", file=sys.stderr)
+        return 1
     return 0
 
 
