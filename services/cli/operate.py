@@ -229,18 +229,19 @@ def _picked(letters: list[DeadLetter], ids: Sequence[str]) -> list[DeadLetter]:
     return [by_id[wanted] for wanted in ids] if ids else letters
 
 
-def redrive(ids: Sequence[str], dry_run: bool) -> list[str]:
-    """The original bytes to their topic again; the ids of what was (or would be) sent."""
+def redrive(ids: Sequence[str], dry_run: bool) -> tuple[list[str], list[str]]:
+    """The original bytes to their topic again; the ids of what was (or would be) sent, and of what has no topic."""
 
-    async def work(log: Log) -> list[str]:
-        letters = [letter for letter in _picked(await _read_dead_letters(log), ids) if letter.original_topic]
+    async def work(log: Log) -> tuple[list[str], list[str]]:
+        picked = _picked(await _read_dead_letters(log), ids)
+        letters = [letter for letter in picked if letter.came_by_topic]
         if letters and not dry_run:
             producer = await log.producer()
             try:
                 await producer.append([redriven(letter) for letter in letters])
             finally:
                 await producer.close()
-        return [letter.id for letter in letters]
+        return [letter.id for letter in letters], [letter.id for letter in picked if not letter.came_by_topic]
 
     return _with_log(work)
 

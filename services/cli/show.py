@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH = 110
+WHY_MAX_CHARS = 2_000
 
 
 def _console() -> Console:
@@ -64,7 +65,7 @@ def steps(found: dict[str, Any]) -> None:
     """When, which service, what, and under it why."""
     for step in found["steps"]:
         what = f"  {clock(step['at'])}  {step['service']:<8} {step['what']}"
-        why = step.get("why") or ""
+        why = short(step.get("why"), WHY_MAX_CHARS)
         if len(what) + len(why) < WIDTH - 4:
             say(f"{what:<48}{why}".rstrip())
         else:
@@ -100,5 +101,6 @@ def scores(given: Iterable[dict[str, Any]] | None) -> str:
 
 
 def short(text: str | None, width: int) -> str:
-    one_line = " ".join((text or "").split())
+    """On one line, cut, and with nothing in it that a terminal would obey: strangers wrote it."""
+    one_line = "".join(c if c.isprintable() else "·" for c in " ".join((text or "").split()))
     return one_line if len(one_line) <= width else one_line[: width - 1] + "…"

@@ -401,7 +401,7 @@ def dlq_show(letter_id: str, json_: Json = False) -> None:
         for name, value in operate.letter_summary(letter).items():
             show.say(f"{name:<15} {value}")
         for header, raw in letter.headers:
-            show.say(f"  {header}: {raw.decode(errors='replace')}")
+            show.say(f"  {header}: {show.short(raw.decode(errors='replace'), 200)}")
         show.say()
         sys.stdout.flush()
         sys.stdout.buffer.write(letter.value + b"\n")
@@ -416,8 +416,15 @@ def dlq_redrive(
     """Send the original bytes to their topic again, marked `redrive: n`."""
     from services.cli import operate
 
-    sent = operate.redrive(letter_ids or [], dry_run)
+    sent, left = operate.redrive(letter_ids or [], dry_run)
     if json_:
-        show.as_json({"dry_run": dry_run, "redriven": sent})
+        show.as_json({"dry_run": dry_run, "redriven": sent, "not_redriven": left})
     else:
-        show.say("\n".join(sent) or "no dead letters")
+        for letter_id in sent:
+            show.say(f"{'would send' if dry_run else 'sent'} {letter_id}")
+        for letter_id in left:
+            show.say(f"left {letter_id}: it came by webhook; have its tool send it again")
+        if not sent and not left:
+            show.say("no dead letters")
+    if letter_ids and left:
+        raise typer.Exit(1)

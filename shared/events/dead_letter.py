@@ -14,6 +14,7 @@ from shared.topics import DEAD_LETTER, DEFAULT_WORKSPACE, MAX_MESSAGE_BYTES, nam
 PREFIX = "dlq_"
 PART_BYTES = MAX_MESSAGE_BYTES - 512 * 1024
 REASON_MAX_CHARS = 500
+MAX_REDRIVE_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class DeadLetter:
     value: bytes
     headers: Headers
     """The original's own."""
+
+    @property
+    def came_by_topic(self) -> bool:
+        """A webhook's body came by no topic: only its tool can send it again."""
+        return bool(self.original_topic) and "/" not in self.original_topic
 
     def messages(self, workspace: str = DEFAULT_WORKSPACE) -> list[Message]:
         """What to append, in one transaction with the position."""
@@ -58,17 +64,19 @@ class DeadLetter:
 
 
 def dead_letter_of(record: Record, *, service: str, reason: str, detail: str, attempts: int = 1) -> DeadLetter:
-    """The dead letter of a record that was read. `reason` is a slug, `detail` a sentence without personal fields."""
+    """The dead letter of a record that was read. `reason` is a slug, `detail` a sentence without personal fields.
+    What was tried before it was redriven counts too."""
+    headers = list(record.headers or [])
     return DeadLetter(
         id=f"{record.topic}/{record.partition}/{record.offset}",
         service=service,
         reason=reason,
         detail=detail,
-        attempts=attempts,
+        attempts=attempts + _redrives(headers),
         original_topic=record.topic,
         key=record.key,
         value=record.value,
-        headers=list(record.headers or []),
+        headers=headers,
     )
 
 
@@ -105,9 +113,15 @@ def whole(records: Sequence[Record]) -> list[DeadLetter]:
 
 def redriven(letter: DeadLetter) -> Message:
     """The original, to be appended to its topic again; `redrive` counts up, so it is no repeat of itself."""
-    count = int(dict(letter.headers).get("redrive", b"0")) + 1
+    count = _redrives(letter.headers) + 1
     headers = [(name, value) for name, value in letter.headers if name != "redrive"]
     return Message(letter.original_topic, letter.key, letter.value, [*headers, ("redrive", str(count).encode())])
+
+
+def _redrives(headers: Headers) -> int:
+    """How often an operator sent it again; a header that cannot be read is a reason to be here, not a count."""
+    count = dict(headers).get("redrive", b"")
+    return int(count) if count.isdigit() and len(count) < MAX_REDRIVE_DIGITS else 0
 
 
 def _text(headers: dict[str, bytes], name: str) -> str:
