@@ -51,6 +51,11 @@ class Partition:
         self.seen = seen
         self.breaker = Breaker()
 
+    def forget(self) -> None:
+        """The batch was not committed and comes again: what it brought must not count twice."""
+        self.seen.forget()
+        self.breaker = Breaker()
+
 
 class Handler:
     """`shared.log.Listener`; one for each process."""
@@ -126,7 +131,7 @@ class Handler:
         known = self._partitions.get(tp)
         if known is not None and known.seen.position <= position:
             # We have it already: only what was written since then is missing, by us or by whoever had it meanwhile.
-            known.seen.forget()
+            known.forget()
             count = await caught_up(known.seen, self._reader, tp, known.seen.position, position)
         else:
             seen, count = await rebuilt(self._reader, tp, position, self._settings.window_ms)
@@ -223,7 +228,7 @@ class Handler:
 
     def _forget(self) -> None:
         for partition in self._partitions.values():
-            partition.seen.forget()
+            partition.forget()
 
     # ── around ──
 
