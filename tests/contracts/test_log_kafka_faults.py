@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from shared.errors import FlywheelError, Transient
-from shared.log import Message, Record, TopicPartition
+from shared.log import Consumer, Message, Record, TopicPartition
 from shared.log.kafka import KafkaLog
 from shared.log.kafka.producer import STALL_S
 from shared.topics import Topic
@@ -169,27 +169,19 @@ def after(records: Sequence[Record]) -> dict[TopicPartition, int]:
     return {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
 
 
-async def test_everything_can_be_closed_while_the_broker_is_away(log: KafkaLog, broker: Broker) -> None:
+async def test_members_can_be_closed_and_opened_while_the_broker_is_away(log: KafkaLog, broker: Broker) -> None:
     source = await topic_of(log)
     producer = await log.producer()
-    router = await log.transactional(f"r-{source}", [source], Calm())
-    closer = await log.consumer(f"c-{source}", [source], Calm())
+    members = [await opening(f"g-{uuid4()}", [source], Calm()) for opening in (log.transactional, log.consumer)]
     await producer.append(numbered(source, 1))
-    for member in (router, closer):
-        async with asyncio.timeout(PATIENCE_S):
-            while not await member.poll(10, 0.5):
-                pass
+    for member in members:
+        await first_of(member)
     async with away(broker, "killed"):
         with contextlib.suppress(Transient):
             await producer.append(numbered(source, 2))
         started = time.monotonic()
-        await asyncio.gather(producer.close(), router.close(), closer.close())
+        await asyncio.gather(producer.close(), *(member.close() for member in members))
         assert time.monotonic() - started < 9, "a service has ten seconds to end"
-
-
-async def test_a_member_may_be_opened_while_the_broker_is_away(log: KafkaLog, broker: Broker) -> None:
-    source = await topic_of(log)
-    async with away(broker, "killed"):
         producer = await log.producer()
         members = [await opening(f"g-{uuid4()}", [source], Calm()) for opening in (log.transactional, log.consumer)]
         for member in members:
@@ -197,13 +189,16 @@ async def test_a_member_may_be_opened_while_the_broker_is_away(log: KafkaLog, br
             with pytest.raises(Transient):
                 await member.poll(1, 0.5)
             assert time.monotonic() - started < 15
-    await succeeding(lambda: producer.append(numbered(source, 1)))
+    await succeeding(lambda: producer.append(numbered(source, 3)))
     for member in members:
-        found: list[Record] = []
-        async with asyncio.timeout(PATIENCE_S):
-            while not found:
-                with contextlib.suppress(Transient):
-                    found = await member.poll(1, 0.5)
-        assert found[0].value == b"1"
+        assert (await first_of(member)).value in (b"1", b"2", b"3")
         await member.close()
     await producer.close()
+
+
+async def first_of(member: Consumer) -> Record:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(Transient):
+                if records := await member.poll(1, 0.5):
+                    return records[0]

@@ -27,9 +27,9 @@ from shared.log.kafka.admin import KafkaAdmin
 from shared.log.kafka.errors import unknown
 from shared.log.kafka.settings import HEARTBEAT_MS, SESSION_TIMEOUT_MS, KafkaSettings
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 8.0
-CLOSE_TIMEOUT_S = 8.0
+CLOSE_TIMEOUT_S = 3.0
 REVOKE_WAIT_S = 5.0
 POLL_SLICE_S = 0.1
 STUCK_S = 30.0
@@ -94,7 +94,8 @@ class KafkaConsumer:
             raise Fenced(f"no longer ours: {', '.join(f'{tp.topic}/{tp.partition}' for tp in lost)}")
         offsets = {_aio(tp): offset for tp, offset in positions.items()}
         try:
-            await asyncio.wait_for(self._client.commit(offsets), CALL_TIMEOUT_S)
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._client.commit(offsets)
         except (aio.CommitFailedError, aio.IllegalStateError) as error:
             raise Fenced(f"Kafka, committing positions: {error}") from error
         except (aio.KafkaError, TimeoutError) as error:
@@ -129,8 +130,15 @@ class KafkaConsumer:
     async def lag(self) -> dict[TopicPartition, int]:
         ours = list(self._open)
         ends = await self._admin.ends(ours)
-        positions = {tp: await self._position(tp) for tp in ours if tp in self._open}
-        return {tp: max(0, ends[tp] - position) for tp, position in positions.items()}
+        found = {}
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                for tp in ours:
+                    if tp in self._open:
+                        found[tp] = max(0, ends[tp] - int(await self._client.position(_aio(tp))))
+        except (aio.KafkaError, TimeoutError) as error:
+            raise unknown("asking for a position", error) from error
+        return found
 
     async def close(self) -> None:
         self._closed = True
@@ -149,7 +157,8 @@ class KafkaConsumer:
     async def until_told(self) -> None:
         if not self._closed:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._told.wait(), REVOKE_WAIT_S)
+                async with asyncio.timeout(REVOKE_WAIT_S):
+                    await self._told.wait()
 
     def given(self, partitions: set[TopicPartition]) -> None:
         self._open -= partitions
@@ -163,25 +172,31 @@ class KafkaConsumer:
         client = AIOKafkaConsumer(**self._options)
         try:
             # Without topics, or the start would wait for the whole group to agree.
-            await asyncio.wait_for(client.start(), START_TIMEOUT_S)
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await client.start()
             client.subscribe(self._topics, listener=_Gate(self))
         except BaseException:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(client.stop(), CLOSE_TIMEOUT_S)
+            await self._end(client)
             raise
         self._client = client
 
     async def _drop_client(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            stopping = asyncio.get_running_loop().create_task(client.stop())
-            # It may raise the cancellation of its own tasks, which is not ours.
-            await asyncio.wait([stopping], timeout=CLOSE_TIMEOUT_S)
-            if not stopping.done():
-                stopping.cancel()
-                await asyncio.wait([stopping], timeout=CLOSE_TIMEOUT_S)
-            if stopping.done() and not stopping.cancelled() and stopping.exception() is not None:
-                _log.warning("a Kafka consumer did not stop cleanly: %r", stopping.exception())
+            await self._end(client)
+
+    @staticmethod
+    async def _end(client: Any) -> None:
+        """Its `stop` may hang, or fail half-way and leave the rest running, or raise the cancellation of its own tasks,
+        which is not ours: so each part is ended as a task, with a deadline. Ending what has ended does nothing."""
+        for end in (client.stop, client._fetcher and client._fetcher.close, client._client.close):
+            if end is not None:
+                ending = asyncio.get_running_loop().create_task(end())
+                await asyncio.wait([ending], timeout=CLOSE_TIMEOUT_S)
+                ending.cancel()
+                await asyncio.wait([ending], timeout=CLOSE_TIMEOUT_S)
+                if ending.done() and not ending.cancelled() and ending.exception() is not None:
+                    _log.warning("a Kafka consumer did not stop cleanly: %r", ending.exception())
 
     async def _settle(self) -> None:
         if self._client is None:
@@ -214,10 +229,11 @@ class KafkaConsumer:
 
     async def _committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         found: dict[TopicPartition, int] = {}
-        for tp in partitions:
-            offset = await asyncio.wait_for(self._client.committed(_aio(tp)), CALL_TIMEOUT_S)
-            if offset is not None:
-                found[tp] = offset
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            for tp in partitions:
+                offset = await self._client.committed(_aio(tp))
+                if offset is not None:
+                    found[tp] = offset
         return found | await self._admin.starts(tp for tp in partitions if tp not in found)
 
     async def _take(self, max_records: int, wait_s: float) -> list[Record]:
@@ -234,11 +250,6 @@ class KafkaConsumer:
             if TopicPartition(tp.topic, tp.partition) in self._open
             for r in records
         ]
-
-    async def _position(self, tp: TopicPartition) -> int:
-        with contextlib.suppress(aio.KafkaError, TimeoutError):
-            return int(await asyncio.wait_for(self._client.position(_aio(tp)), CALL_TIMEOUT_S))
-        return 0
 
     def _watch(self) -> bool:
         """Whether the client is dead or stuck, though it does not say so."""

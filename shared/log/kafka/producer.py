@@ -108,7 +108,8 @@ class _Client:
                 self.producer._sender.sender_task.cancel()
         for end in (self.producer.client.close, self.producer.stop):
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(end(), CLOSE_TIMEOUT_S)
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await end()
 
 
 class _Lane:
@@ -255,10 +256,11 @@ class KafkaProducer:
     async def _connect(self) -> None:
         """A client whenever there is none. aiokafka's own start may hang for ever, so it has a deadline."""
         self._away_since = self._alive
-        while True:
+        while not self._closed:  # the client may swallow our cancellation
             candidate = _Client(AIOKafkaProducer(**self._options))
             try:
-                await asyncio.wait_for(candidate.producer.start(), CONNECT_TIMEOUT_S)
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await candidate.producer.start()
             except (KafkaError, TimeoutError, OSError) as error:
                 _log.warning("no connection to Kafka yet: %r", error)
                 await candidate.discard()

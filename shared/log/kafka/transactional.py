@@ -35,7 +35,7 @@ from shared.log.kafka.records import record_of
 from shared.log.kafka.settings import KafkaSettings, group_reader, group_writer
 
 CALL_TIMEOUT_S = 6.0
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 5.0
 HANG_S = 90.0
 POLL_SLICE_S = 0.25
 SEEK_TIMEOUT_S = 5.0
