@@ -20,13 +20,13 @@ from collections.abc import Mapping, Sequence
 
 from services.router import metrics
 from services.router.breaker import Breaker
-from services.router.judge import CRASH, Outcome, judge
+from services.router.judge import CRASH, Outcome, judge, refused
 from services.router.rebuild import caught_up, rebuilt
 from services.router.ruleset import Ruleset
 from services.router.seen import SeenIds
 from services.router.settings import RouterSettings
 from shared.clock import Clock
-from shared.errors import Fenced, Transient
+from shared.errors import Fenced, Rejected, Transient
 from shared.events.envelope import rfc3339
 from shared.log import Log, Message, Reader, Record, TopicPartition, TransactionalConsumer
 from shared.telemetry import get_logger
@@ -72,6 +72,9 @@ class Handler:
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()
         self._lag_at = 0.0
+        self._limit = settings.batch_records
+        self._refused: dict[tuple[TopicPartition, int], str] = {}
+        """Records whose outputs the log will never take, and why: place → what it said."""
 
     async def run(self) -> None:
         """Until `drain` or cancelled."""
@@ -162,7 +165,7 @@ class Handler:
                 if self.ruleset is None:
                     await asyncio.sleep(POLL_S)
                     continue
-                records = await consumer.poll(self._settings.batch_records, POLL_S)
+                records = await consumer.poll(self._limit, POLL_S)
                 self.away, wait_s = None, WAIT_FIRST_S
                 if records:
                     await self._handle(consumer, records, self.ruleset)
@@ -182,11 +185,17 @@ class Handler:
         except Transient as error:
             metrics.failed_transactions.labels("fenced" if isinstance(error, Fenced) else "transient").inc()
             raise
+        except Rejected as error:
+            metrics.failed_transactions.labels("rejected").inc()
+            await self._corner(error, records, outputs)
+            return
         finally:
             metrics.in_flight.set(0)
         for tp, position in positions.items():
             if (partition := self._partitions.get(tp)) is not None:
                 partition.seen.keep(position)
+        self._limit = min(self._settings.batch_records, self._limit * 2)
+        self._refused.clear()
         took = self._clock.monotonic() - began
         metrics.batch_seconds.observe(took)
         metrics.batch_records.observe(len(records))
@@ -203,6 +212,19 @@ class Handler:
             **counts,
         )
 
+    async def _corner(self, error: Rejected, records: list[Record], outputs: list[Message]) -> None:
+        """The log will never take one of these outputs: find whose it is, by halves. Alone in its batch it is refused and
+        becomes a dead letter; if that cannot be written either, the position stays where it is."""
+        missing = {message.topic for message in outputs} - set(await self._log.topics())
+        place = (TopicPartition(records[0].topic, records[0].partition), records[0].offset)
+        if missing or place in self._refused:
+            raise error
+        self._forget()
+        if len(records) == 1:
+            self._refused[place] = str(error)
+        else:
+            self._limit = max(1, len(records) // 2)
+
     async def _judge(
         self, records: list[Record], ruleset: Ruleset
     ) -> tuple[list[Message], Counter[str], dict[TopicPartition, int]]:
@@ -217,7 +239,10 @@ class Handler:
                 partition = self._partitions.get(record[:2])  # type: ignore[call-overload]
                 if partition is None:
                     continue  # taken from us meanwhile: its next owner reads it
-                outcome = judge(record, partition.seen, ruleset, decided_at)
+                if self._refused and (why := self._refused.get((TopicPartition(*record[:2]), record.offset))):
+                    outcome = refused(record, partition.seen, why)
+                else:
+                    outcome = judge(record, partition.seen, ruleset, decided_at)
                 outputs += outcome.messages
                 counts[outcome.what] += 1
                 positions[TopicPartition(record.topic, record.partition)] = record.offset + 1

@@ -62,6 +62,15 @@ def judge(record: Record, seen: SeenIds, ruleset: Ruleset, decided_at: str) -> O
                 return _dead(record, workspace, CRASH, failure, attempts=tries)
 
 
+def refused(record: Record, seen: SeenIds, why: str) -> Outcome:
+    """For one whose outputs the log will never take. It was seen, like any other dead letter."""
+    workspace, encoded = workspace_of(record.topic)
+    identity = identify(dict(record.headers), encoded)
+    if identity is not None:
+        seen.earlier(identity, record.offset, record.timestamp_ms)
+    return _dead(record, workspace, "refused-by-log", why)
+
+
 def _what_is_wrong(record: Record, workspace: str) -> str:
     try:
         envelope = Envelope.from_headers(record.headers)

@@ -25,13 +25,14 @@ from services.router.ruleset import Ruleset
 from services.router.seen import SLACK_MS, identify
 from services.router.settings import DAY_MS, RouterSettings
 from shared.clock import SystemClock
+from shared.errors import Rejected
 from shared.events.dead_letter import redriven, whole
 from shared.events.envelope import Envelope
 from shared.events.feedback import FeedbackRouted
 from shared.events.identity import body_hash
 from shared.log import Message, Record, TopicPartition
 from shared.log.postgres import PostgresLog
-from shared.topics import DEAD_LETTER, DECISIONS, RECEIVED, all_topics, routed
+from shared.topics import DEAD_LETTER, DECISIONS, MAX_MESSAGE_BYTES, RECEIVED, all_topics, routed
 from tests.router.rulesets import ruleset
 
 RULES = """
@@ -406,3 +407,33 @@ async def test_a_defect_stops_the_router_and_loses_nothing(log: PostgresLog) -> 
     async with running(log):
         await all_done(log)
     assert await assert_once_each(log) == {"support": IN_A_ROW + 10}
+
+
+async def test_an_output_that_the_log_refuses_is_cornered_and_dead_lettered(log: PostgresLog) -> None:
+    """Headers so large that the record fits as it came, and no longer with its routing."""
+    producer = await log.producer()
+    good = [message(new_id()) for _ in range(20)]
+    bulky = message(new_id(), "hello " * 300)
+    room = MAX_MESSAGE_BYTES - len(bulky.value) - 800
+    bulky.headers.append(("x-bulk", b"x" * room))
+    await producer.append([*good[:10], bulky, *good[10:]])
+    async with running(log) as router:
+        await all_done(log)
+        assert not router.task.done()
+    assert len(await everything(log, routed("support"))) == len(good)
+    (letter,) = whole(await everything(log, DEAD_LETTER))
+    assert (letter.reason, letter.value) == ("refused-by-log", bulky.value)
+
+
+async def test_a_team_whose_topic_is_gone_stops_the_router_and_dead_letters_nothing(log: PostgresLog) -> None:
+    producer = await log.producer()
+    await producer.append([message(new_id())])
+    elsewhere = ruleset("rules: []", teams="default_team: nowhere\nteams: [{name: nowhere}]")
+    router = Running(log, rules=elsewhere)
+    with pytest.raises(Rejected):
+        async with asyncio.timeout(PATIENCE_S):
+            await router.task
+    assert await everything(log, DEAD_LETTER) == []
+    async with running(log):
+        await all_done(log)
+    assert await assert_once_each(log) == {"support": 1}
