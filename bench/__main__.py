@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ PARTS: dict[str, Callable[[Stage, Options], Part]] = {
     "latency": latency.measure,
     "takeover": takeover.measure,
 }
+BEGIN, END = "<!-- last run -->", "<!-- end of last run -->"
 LIBRARIES = ("uvicorn", "fastapi", "aiokafka", "confluent-kafka", "asyncpg")
 
 
@@ -31,12 +33,22 @@ def measure(names: Sequence[str], options: Options) -> list[Part]:
 
 
 def facts(options: Options) -> dict[str, object]:
+    """Asked before the run: a load that is not near 0 is somebody else's."""
     return {
         "cores": cores(),
+        "load before the run": round(os.getloadavg()[0], 1),
         "rounds": options.rounds,
         "Python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
     } | ({"quick": "yes: these figures mean nothing"} if options.quick else {})
+
+
+def _between(text: str, table: str) -> str:
+    before, found, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    if not found:
+        raise SystemExit(f"there is no {BEGIN} in that file")
+    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,16 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a few seconds a part, one round: shows that it runs")
     parser.add_argument("--without-kafka", action="store_true", help="the embedded log alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every value of every round")
+    parser.add_argument("--write", type=Path, metavar="FILE", help=f"put the table between the marks {BEGIN} and {END}")
     given = parser.parse_args(arguments)
     names = [name for name in given.only.split(",") if name]
     unknown = [name for name in names if name not in PARTS]
     if unknown or not names:
         parser.error(f"there is no part {', '.join(unknown) or '(none named)'}: {', '.join(PARTS)}")
     options = Options(rounds=1 if given.quick else given.rounds, quick=given.quick, kafka=not given.without_kafka)
+    known = facts(options)
     parts = measure(names, options)
-    print(render(parts, facts(options)))
+    shown = render(parts, known)
+    print(shown)
+    if given.write is not None:
+        given.write.write_text(_between(given.write.read_text(encoding="utf-8"), shown), encoding="utf-8")
     if given.json is not None:
-        given.json.write_text(json.dumps(plain(parts, facts(options)), ensure_ascii=False, indent=1), encoding="utf-8")
+        given.json.write_text(json.dumps(plain(parts, known), ensure_ascii=False, indent=1), encoding="utf-8")
     return 0 if all(count.exact for part in parts for count in part.counts) else 1
 
 
