@@ -92,6 +92,7 @@ def _surveys() -> str:
     return ", ".join(parts)
 
 
+# No look-up for each row: what is asked of every customer is one aggregate, joined, so that the time grows as the rows do.
 # A customer without an id counts as one for each piece of feedback. History is counted as feedback, never as cases
 # owed an answer. "Low": nps ≤ 6, csat and stars ≤ 2, ces ≤ 3, hmd 0; rescued: a later score of the same metric above it.
 _MEASURES = """
@@ -113,11 +114,12 @@ WITH f AS MATERIALIZED (
        OR (metric = 'ces' AND value <= 3) OR (metric = 'hmd' AND value = 0)
     GROUP BY grp, who, metric
 ), rescue AS (
-    SELECT low.grp, count(DISTINCT low.who) AS customers_unhappy,
-           count(DISTINCT low.who) FILTER (WHERE EXISTS (
-               SELECT FROM scored later WHERE later.who = low.who AND later.metric = low.metric
-               AND later.received_at > low.at AND later.value > low.value)) AS customers_rescued
-    FROM low GROUP BY low.grp
+    SELECT low.grp, count(DISTINCT low.who) AS customers_unhappy, count(DISTINCT later.who) AS customers_rescued
+    FROM low LEFT JOIN scored later ON later.who = low.who AND later.metric = low.metric
+        AND later.received_at > low.at AND later.value > low.value
+    GROUP BY low.grp
+), heard AS (
+    SELECT who, max(received_at) AS last FROM f WHERE source <> 'loop' GROUP BY who
 ), c AS (
     SELECT g.grp, g.who, k.* FROM grouped g
     JOIN published.cases k ON k.workspace = :workspace AND k.first_feedback_id = g.id
@@ -129,7 +131,7 @@ WITH f AS MATERIALIZED (
            count(*) FILTER (WHERE told_at IS NOT NULL) AS cases_told,
            count(*) FILTER (WHERE confirmed_at IS NOT NULL) AS cases_confirmed,
            count(*) FILTER (WHERE assumed_at IS NOT NULL AND confirmed_at IS NULL) AS cases_assumed,
-           count(*) FILTER (WHERE resolved_at IS NOT NULL) AS cases_answered,
+           count(*) FILTER (WHERE resolved_at IS NOT NULL OR reopened_count > 0) AS cases_answered,
            count(*) FILTER (WHERE reopened_count > 0) AS cases_reopened,
            count(acknowledged_at) AS acknowledge_timed,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM acknowledged_at - opened_at)) AS acknowledge_p50,
@@ -148,10 +150,9 @@ WITH f AS MATERIALIZED (
            count(*) FILTER (WHERE told_at IS NULL) AS not_told_customers,
            count(*) FILTER (WHERE told_at IS NULL AND again) AS not_told_again
     FROM (
-        SELECT o.grp, o.who, o.told_at,
-               EXISTS (SELECT FROM f WHERE f.who = o.who AND f.received_at > o.told_at AND f.source <> 'loop') AS again_after_told,
-               EXISTS (SELECT FROM f WHERE f.who = o.who AND f.received_at > o.opened_at AND f.source <> 'loop') AS again
+        SELECT o.grp, o.told_at, heard.last > o.told_at AS again_after_told, heard.last > o.opened_at AS again
         FROM (SELECT grp, who, min(told_at) AS told_at, min(opened_at) AS opened_at FROM c GROUP BY grp, who) o
+        LEFT JOIN heard ON heard.who = o.who
     ) customers GROUP BY grp
 ), clocks AS (
     SELECT c.grp,
