@@ -34,7 +34,13 @@ class Views:
                 await connection.execute(text(f"ALTER TABLE published.kept RENAME TO {view}"))
 
     async def said(
-        self, who: str | None, day: int, *, team: str = "support", source: str = "app", **scores: int
+        self,
+        who: str | None,
+        day: int,
+        *,
+        team: str = "support",
+        source: str = "app",
+        scores: Mapping[str, int] = NO_SCORES,
     ) -> str:
         made = str(uuid.uuid4())
         given = [{"metric": metric, "value": value} for metric, value in scores.items()]
