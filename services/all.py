@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from services.tour import load_sample, show_the_loop
@@ -73,6 +74,7 @@ async def _serve(settings: Settings, host: str, port: int, url: str, sample: boo
         running.chmod(0o600)
         key, made = await _admin_key(process, settings.data_dir)
         await _announce(process, settings, url, key, made, sample)
+        process.tell = partial(print, flush=True)
 
     try:
         await serve(settings, [ingest, router, closer, console], name="all", host=host, port=port, started=started)

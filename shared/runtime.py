@@ -139,6 +139,8 @@ class Process:
         self.runtime = runtime
         self.services = services
         self.config: Config | None = None
+        self.tell: Callable[[str], None] = lambda _: None
+        """Where somebody is watching: what became of a changed configuration, in a sentence."""
         self._store = ConfigStore(runtime.database)
         self._offered: str | None = None
         self._unreadable = ""
@@ -180,6 +182,8 @@ class Process:
         config = await self._store.load(version)
         for service in self.services:
             await service.configure(config)
+        if self.config is not None:
+            self.tell(f"Configuration {config.version} is in force.")
         self.config = config
 
     async def _keep_configured(self) -> None:
@@ -193,6 +197,7 @@ class Process:
                 if str(error) != self._unreadable:
                     self._unreadable = str(error)
                     _log.error("config.refused", reason=str(error))
+                    self.tell(f"The configuration is refused, and the one before stays in force:\n{error}")
             except Transient as error:
                 _log.warning("config.waiting", reason=str(error))
 

@@ -282,23 +282,29 @@ def diagnose() -> list[dict[str, str]]:
 async def _diagnose() -> list[dict[str, str]]:
     findings: list[dict[str, str]] = []
 
-    async def check(name: str, look: Callable[[], Awaitable[str | tuple[str, str]]]) -> None:
+    async def check(name: str, look: Callable[[], Awaitable[str | tuple[str, str]]], mend: str = "") -> None:
         try:
             found = await look()
             status, message = ("ok", found) if isinstance(found, str) else found
-        except (FlywheelError, OSError) as error:
+        except (Misuse, ConfigError) as error:  # these say how
             status, message = "failed", str(error)
+        except (FlywheelError, OSError) as error:
+            status, message = "failed", f"{error}{mend and ': ' + mend}"
         findings.append({"check": name, "status": status, "message": message})
 
     await check("python", _look_python)
     await check("configuration", _look_config)
-    await check("data folder", _look_data_dir)
+    await check("data folder", _look_data_dir, "name another by --data-dir")
     await check("secret", _look_secret)
-    await check("database", _look_database)
-    await check("log", _look_log)
+    await check("database", _look_database, "is the server running, and does DATABASE_URL name it?")
+    await check("log", _look_log, f"is it running, and does {_log_setting()} name it?")
     await check("mail", _look_mail)
     await check("service", _look_service)
     return findings
+
+
+def _log_setting() -> str:
+    return "KAFKA_BOOTSTRAP_SERVERS" if os.environ.get("KAFKA_BOOTSTRAP_SERVERS") else "DATABASE_URL"
 
 
 async def _look_python() -> str | tuple[str, str]:
@@ -308,12 +314,16 @@ async def _look_python() -> str | tuple[str, str]:
 
 async def _look_config() -> str:
     ruleset = await asyncio.to_thread(checked)
-    return f"version {ruleset.version}, {len(ruleset.rules)} rules, {ruleset.examples} examples proved"
+    return f"{where()}: version {ruleset.version}, {len(ruleset.rules)} rules, {ruleset.examples} examples proved"
 
 
 async def _look_data_dir() -> str | tuple[str, str]:
     directory = client.data_dir()
-    directory.mkdir(parents=True, exist_ok=True)
+    if not directory.exists():
+        above = next(folder for folder in directory.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            return "failed", f"{directory} cannot be made in {above}: name another by --data-dir"
+        return f"{directory} is not there yet: the first `flywheel up` makes it"
     free = shutil.disk_usage(directory).free
     if not os.access(directory, os.W_OK):
         return "failed", f"{directory} cannot be written: change its owner, or name another by --data-dir"
@@ -327,7 +337,8 @@ async def _look_secret() -> str | tuple[str, str]:
         return "from FLYWHEEL_SECRET"
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         return "warning", "FLYWHEEL_SECRET is not set: every process must have the same one, or links and keys differ"
-    return f"kept in {client.data_dir() / 'secret'}"
+    path = client.data_dir() / "secret"
+    return f"kept in {path}" if path.exists() else f"will be made in {path}"
 
 
 async def _look_database() -> str | tuple[str, str]:
@@ -354,15 +365,15 @@ async def _look_database() -> str | tuple[str, str]:
 
 
 async def _look_log() -> str | tuple[str, str]:
-    settings = read_settings()
-    if not settings.kafka_bootstrap_servers:
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        settings = read_settings()
+    else:
         try:
-            settings = settings.with_database(client.database_url())
+            url = client.database_url()
         except Misuse:
-            return (
-                "warning",
-                "none yet: embedded in the database that `flywheel up` brings, or set KAFKA_BOOTSTRAP_SERVERS",
-            )
+            bring = "embedded in the database that `flywheel up` brings, or set KAFKA_BOOTSTRAP_SERVERS"
+            return "warning", f"none yet: {bring}"
+        settings = read_settings().with_database(url)
     log = await open_log(settings)
     try:
         await log.ping()
