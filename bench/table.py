@@ -46,10 +46,21 @@ class Count:
     wanted: int
     unknown: int
     found: int
+    rounds: int = 1
+    inexact: int = 0
+    """In how many rounds; a loss in one is not made good by a double in another."""
+
+    @classmethod
+    def of(cls, what: str, wanted: int, unknown: int, found: int) -> "Count":
+        return cls(what, wanted, unknown, found, 1, int(not wanted <= found <= wanted + unknown))
+
+    def __add__(self, other: "Count") -> "Count":
+        sums = (getattr(self, name) + getattr(other, name) for name in self.__slots__[1:])
+        return Count(self.what, *sums)
 
     @property
     def exact(self) -> bool:
-        return self.wanted <= self.found <= self.wanted + self.unknown
+        return not self.inexact
 
     def __str__(self) -> str:
         doubt = f" (and {self.unknown} of unknown outcome)" if self.unknown else ""
@@ -69,7 +80,13 @@ class Part:
     notes: list[str] = field(default_factory=list)
 
     def count(self, what: str, wanted: int, found: int, *, unknown: int = 0) -> None:
-        self.counts.append(Count(what, wanted, unknown, found))
+        """One round's; rounds add up."""
+        new = Count.of(what, wanted, unknown, found)
+        for place, known in enumerate(self.counts):
+            if known.what == what:
+                self.counts[place] = known + new
+                return
+        self.counts.append(new)
 
     def add(self, variant: str, measures: Mapping[str, float | None], note: str = "") -> None:
         """One round of one variant."""

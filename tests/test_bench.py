@@ -42,6 +42,14 @@ def test_a_figure_is_the_median_and_a_ratio_is_of_medians() -> None:
     assert plain([part], {})["parts"][0]["counts"][0]["exact"] is False
 
 
+def test_a_loss_is_not_made_good_by_a_double() -> None:
+    part = Part("x", "so many")
+    part.count("ours", 10, 9)
+    part.count("ours", 10, 11)
+    part.count("theirs", 10, 12, unknown=2)
+    assert [(count.wanted, count.found, count.exact) for count in part.counts] == [(20, 20, False), (10, 12, True)]
+
+
 def test_it_runs_and_counts_exactly(tmp_path: Path) -> None:
     """On the embedded log, so that it needs nothing; the Kafka parts are the same code with another address."""
     found = tmp_path / "found.json"
