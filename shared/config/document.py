@@ -5,8 +5,9 @@ are refused. `${NAME}` in a value is filled from the environment; `$${NAME}` sta
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import yaml
@@ -17,6 +18,8 @@ from shared.errors import Rejected
 Path = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
+# libyaml's parser where the wheel has it: a start should not wait for YAML.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_NODES = 200_000
 MAX_DEPTH = 32
 _VARIABLE = re.compile(r"\$?\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -39,8 +42,8 @@ class ConfigError(Rejected):
     """The configuration is refused whole; the one in force stays in force."""
 
     def __init__(self, issues: Sequence[Issue]) -> None:
-        super().__init__("\n".join(str(issue) for issue in issues))
-        self.issues = list(issues)
+        self.issues = list(dict.fromkeys(issues))  # two services may see the same mistake
+        super().__init__("\n".join(str(issue) for issue in self.issues))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,13 @@ class Document:
         try:
             return model.model_validate({} if self.data is None else self.data)
         except ValidationError as error:
-            raise ConfigError(
-                [self.issue(_path(e["loc"]), _say(e)) for e in error.errors(include_input=False)]
-            ) from None
+            raise ConfigError([self.issue(_path(e["loc"]), _say(e, model)) for e in error.errors()]) from None
 
 
 def parse(file: str, text: str, env: Mapping[str, str] | None) -> Document:
     """Raises `ConfigError`. `env` None leaves `${NAME}` as it stands."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = _compose(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -88,6 +89,13 @@ def parse(file: str, text: str, env: Mapping[str, str] | None) -> Document:
     if builder.issues:
         raise ConfigError(builder.issues)
     return Document(file, data, builder.marks)
+
+
+def _compose(text: str) -> Any:
+    try:
+        return yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError:
+        return yaml.compose(text, Loader=yaml.SafeLoader)  # says the same, and better where
 
 
 class _Builder:
@@ -159,9 +167,25 @@ def _path(loc: tuple[str | int, ...]) -> Path:
     return tuple(part for part in loc if not (isinstance(part, str) and part.startswith(("function-", "tagged-"))))
 
 
-def _say(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "is not known here"
-    if error["type"] == "missing":
-        return "is required"
-    return str(error["msg"]).removeprefix("Value error, ")
+def _say(error: Any, model: type[BaseModel]) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "is not known here" + _meant(error["loc"][-1], _names(model))
+        case "literal_error":
+            legal = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+            return f"must be one of {', '.join(legal)}" + _meant(error["input"], legal)
+        case "missing":
+            return "is required"
+        case _:
+            return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _meant(written: Any, names: Iterable[str]) -> str:
+    near = get_close_matches(str(written), list(names), n=1)
+    return f': did you mean "{near[0]}"?' if near else ""
+
+
+def _names(model: type[BaseModel]) -> set[str]:
+    """Every key that this model or one within it knows."""
+    schema = model.model_json_schema()
+    return {name for part in (schema, *schema.get("$defs", {}).values()) for name in part.get("properties", {})}

@@ -104,8 +104,9 @@ class Teams(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [team.name for team in self.teams]
-        if len(set(names)) != len(names):
-            raise ValueError("two teams have one name")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two teams have the name {twice!r}")
         if self.default_team not in names:
             raise ValueError(f"default_team {self.default_team!r} is not among the teams ({', '.join(names)})")
         return self
