@@ -71,7 +71,8 @@ def test_the_environment_is_filled_in_only_where_it_is_asked_for() -> None:
         ('"09:00-12:00", "13:00-18:00"', '"09:00-14:00", "13:00-18:00"', 4, "must not overlap"),
         ('"09:00-12:00", "13:00-18:00"', "", 4, "never works"),
         ("name: support", "name: Support.Team", 3, "pattern"),
-        ("holidays: CN", "holiday: CN", 4, "is not known here"),
+        ("holidays: CN", "holiday: CN", 4, 'is not known here: did you mean "holidays"?'),
+        ("default_team: support\n", "default_team: support\njurney: {}\n", 2, 'did you mean "journey"?'),
     ],
 )
 def test_teams_are_refused_where_they_are_wrong(before: str, after: str, line: int, says: str) -> None:
