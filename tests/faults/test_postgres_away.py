@@ -19,6 +19,7 @@ import httpx2
 import pytest
 
 from shared.database.embedded import EmbeddedPostgres
+from tests.brokers import Cluster
 from tests.deployment import Deployment
 from tests.faults import ledger as book
 from tests.faults.settled import settled
@@ -105,16 +106,16 @@ def test_on_the_embedded_log(tmp_path: Path, server: Server, mailbox: Mailbox) -
 
 @pytest.mark.kafka
 @pytest.mark.timeout(900 if FULL else 120)
-def test_on_kafka(tmp_path: Path, server: Server, kafka_bootstrap: str, mailbox: Mailbox) -> None:
+def test_on_kafka(tmp_path: Path, server: Server, own_kafka: Cluster, mailbox: Mailbox) -> None:
     """Only keys, configuration and the closer's effects need the database here."""
     ledger = book.Ledger(tmp_path / "ledger.jsonl")
-    env = {"SMTP_URL": mailbox.url, "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap}
+    env = {"SMTP_URL": mailbox.url, "KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap}
     with Deployment.apart(tmp_path / "apart", server.url, env) as deployment:
         _hurt(server, deployment, ledger)
         asyncio.run(settled(server.url, ledger))
         unknown = asyncio.run(_verdict(server.url, ledger, mailbox, on_postgres=False))
         mine = set(ledger.ids.values())
-        book.judge_log(ledger, [r for r in book.routed_on_kafka(kafka_bootstrap) if r[0] in mine])
+        book.judge_log(ledger, [r for r in book.routed_on_kafka(own_kafka.bootstrap) if r[0] in mine])
     print(f"{ROUNDS} rounds on Kafka: {ledger}; mails of unknown fate: {unknown}, each listed")
 
 

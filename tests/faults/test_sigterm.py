@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from tests.brokers import Cluster
 from tests.deployment import Deployment
 from tests.faults import ledger as book
 from tests.faults.settled import settled
@@ -105,12 +106,12 @@ def test_on_the_embedded_log(tmp_path: Path, database_url: str) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.timeout(600 if FULL else 120)
-def test_on_kafka(tmp_path: Path, database_url: str, kafka_bootstrap: str) -> None:
-    with Deployment.apart(tmp_path, database_url, {"KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap}) as deployment:
+def test_on_kafka(tmp_path: Path, database_url: str, own_kafka: Cluster) -> None:
+    with Deployment.apart(tmp_path, database_url, {"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap}) as deployment:
         clients = _terminated(tmp_path, deployment, "ingest", "router", "closer")
         asyncio.run(settled(database_url, clients.ledger))
         mine = set(clients.ledger.ids.values())
-        book.judge_log(clients.ledger, [r for r in book.routed_on_kafka(kafka_bootstrap) if r[0] in mine])
+        book.judge_log(clients.ledger, [r for r in book.routed_on_kafka(own_kafka.bootstrap) if r[0] in mine])
         asyncio.run(_effects(database_url, clients.ledger))
 
 

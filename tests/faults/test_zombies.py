@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.brokers import free_port
+from tests.brokers import Cluster, free_port
 from tests.deployment import Deployment, Proc
 from tests.faults import ledger as book
 from tests.faults.settled import settled
@@ -48,14 +48,14 @@ def test_on_the_embedded_log(tmp_path: Path, database_url: str, mailbox: Mailbox
 
 @pytest.mark.kafka
 @pytest.mark.timeout(900 if FULL else 120)
-def test_on_kafka(tmp_path: Path, database_url: str, kafka_bootstrap: str, mailbox: Mailbox) -> None:
+def test_on_kafka(tmp_path: Path, database_url: str, own_kafka: Cluster, mailbox: Mailbox) -> None:
     ledger = book.Ledger(tmp_path / "ledger.jsonl")
-    env = {"SMTP_URL": mailbox.url, "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap}
+    env = {"SMTP_URL": mailbox.url, "KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap}
     with Deployment.apart(tmp_path, database_url, env) as deployment:
         _stopped(tmp_path, deployment, database_url, ledger, SESSION_S)
         asyncio.run(settled(database_url, ledger))
         mine = set(ledger.ids.values())
-        book.judge_log(ledger, [r for r in book.routed_on_kafka(kafka_bootstrap) if r[0] in mine])
+        book.judge_log(ledger, [r for r in book.routed_on_kafka(own_kafka.bootstrap) if r[0] in mine])
         unknown = asyncio.run(_verdict(database_url, ledger, mailbox, on_postgres=False))
     print(f"{ROUNDS} rounds on Kafka: {ledger}; mails of unknown fate: {unknown}, each listed")
 
