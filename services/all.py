@@ -32,7 +32,7 @@ def up(*, host: str, port: int, sample: bool) -> int:
     try:
         settings = read_settings()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        port = port or _free_port(host)
+        port = _port(host, port)
         url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
         if "PUBLIC_URL" not in settings.env:
             settings = read_settings(public_url=url)
@@ -55,9 +55,18 @@ def up(*, host: str, port: int, sample: bool) -> int:
     return 0
 
 
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
+def _port(host: str, port: int) -> int:
+    """That port, or a free one for 0, before anything else is started. Raises `Misuse`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Misuse(
+                f"cannot listen on {host} port {port} ({error.strerror}): stop what does,"
+                " or choose another by --port (0: any free one) and --host"
+            ) from None
         return int(probe.getsockname()[1])
 
 

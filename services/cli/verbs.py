@@ -265,7 +265,7 @@ def _print_case(found: dict[str, Any], json_: bool) -> None:
 @app.command()
 def up(
     host: Annotated[str, typer.Option()] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")] = 8080,
     no_sample: Annotated[bool, typer.Option("--no-sample", help="Begin empty, without the sample feedback.")] = False,
 ) -> None:
     """Run everything in one process, until Ctrl-C."""

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ MISUSED: list[tuple[list[str], str]] = [
     (["assign", "some-case"], "Missing option"),
     (["cases", "--limit", "0"], "--limit"),
     (["cases", "--limit", "many"], "--limit"),
+    (["up", "--port", "99999"], "--port"),
+    (["up", "--port", "0", "--host", "256.1.1.1"], "--host"),
     (["send", "--text", "x", "--score", "nps"], "nps=3"),
     (["send", "--text", "x", "--score", "nps=good"], "nps=3"),
     (["cases", "--config"], "--config needs a folder"),
@@ -286,6 +289,16 @@ def test_the_doctor_says_what_is_wrong_and_makes_nothing(flywheel: Flywheel, tmp
 
 
 # ── with a service ──
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_started(flywheel: Flywheel, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = flywheel("up", "--port", str(port), "--data-dir", "new")
+    assert (said.code, said.out) == (2, "")
+    assert f"port {port}" in said.err
+    assert "--port" in said.err
+    assert not (tmp_path / "new" / "postgres").exists()
 
 
 @pytest.fixture(scope="module")
