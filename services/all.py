@@ -52,6 +52,7 @@ def up(*, host: str, port: int, sample: bool) -> int:
             cause = cause.exceptions[0]
         print(f"flywheel: {type(cause).__name__}: {cause} (the log has the whole)", file=sys.stderr)
         return 1
+    print("\nStopped. The next start goes on from here.", flush=True)
     return 0
 
 
