@@ -59,13 +59,13 @@ PROPERTIES = {
     "broker.heartbeat.interval.ms": "500",
 }
 
-# Runs the command, prints its pid, and kills it when our end of the pipe goes away, however we die.
+# Runs the command, prints its pid, and when our end of the pipe goes away, however we die, kills it and its data.
 SUPERVISE = """
 exec 3<&0
 "$@" </dev/null 3<&- >>"$BROKER_LOG" 2>&1 &
 child=$!
 echo $child
-( read -r _ <&3; kill -9 $child ) >/dev/null 2>&1 &
+( read -r word <&3; kill -9 $child; [ "$word" = keep ] || rm -rf "$BROKER_HOME" ) >/dev/null 2>&1 &
 watch=$!
 wait $child
 kill $watch 2>/dev/null
@@ -182,7 +182,7 @@ class JavaBroker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, "BROKER_LOG": str(self.log)},
+            env={**os.environ, "BROKER_LOG": str(self.log), "BROKER_HOME": str(self._home)},
         )
         assert self._supervisor.stdout is not None
         self.pid = int(self._supervisor.stdout.readline())
@@ -198,7 +198,9 @@ class JavaBroker:
         assert supervisor.stdout is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             supervisor.wait(STOP_TIMEOUT_S)
-        supervisor.stdin.close()  # whatever is left now is killed
+        with contextlib.suppress(BrokenPipeError):
+            supervisor.stdin.write(b"keep\n")
+            supervisor.stdin.close()  # whatever is left now is killed
         supervisor.stdout.close()
         supervisor.wait(STOP_TIMEOUT_S)
         self._supervisor = None

@@ -18,7 +18,7 @@ from confluent_kafka import TopicPartition as ConfluentPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
-from shared.errors import Fenced, Rejected, Transient
+from shared.errors import Fenced, Misuse, Rejected, Transient
 from shared.log import Message, Record, TopicPartition
 from shared.log.kafka import KafkaLog, KafkaSettings
 from shared.log.kafka.consumer import KafkaConsumer, consumer_options
@@ -158,6 +158,38 @@ async def test_the_producer_asks_for_all_acknowledgements_and_is_idempotent(prod
     assert client._txn_manager is not None
     assert client._key_serializer is None
     assert client._value_serializer is None
+
+
+def test_security_settings_reach_both_clients() -> None:
+    env = {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+        "KAFKA_SASL_USERNAME": "ingest",
+        "KAFKA_SASL_PASSWORD": "s3cret",
+    }
+    settings = KafkaSettings.from_env("broker:9092", env)
+    assert "s3cret" not in repr(settings)
+    one, other = settings.aiokafka(), settings.librdkafka()
+    assert one["security_protocol"] == other["security.protocol"] == "SASL_PLAINTEXT"
+    assert one["sasl_mechanism"] == other["sasl.mechanism"] == "SCRAM-SHA-256"
+    assert one["sasl_plain_username"] == other["sasl.username"] == "ingest"
+    assert one["sasl_plain_password"] == other["sasl.password"] == "s3cret"
+    assert "ssl_context" in KafkaSettings("b", security_protocol="SSL").aiokafka()
+    assert "sasl.username" not in KafkaSettings("b").librdkafka()
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"KAFKA_SECURITY_PROTOCOL": "TLS"},
+        {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"},
+        {"KAFKA_SASL_MECHANISM": "MD5"},
+        {"KAFKA_GROUP_PROTOCOL": "eager"},
+    ],
+)
+def test_settings_that_cannot_be_are_refused_with_their_name(env: dict[str, str]) -> None:
+    with pytest.raises(Misuse, match="KAFKA_"):
+        KafkaSettings.from_env("broker:9092", env)
 
 
 # Appending

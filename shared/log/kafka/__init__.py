@@ -79,8 +79,11 @@ class KafkaLog:
         await self._admin.ping()
 
     async def close(self) -> None:
-        await asyncio.gather(*(part.close() for part in self._opened))
+        endings = await asyncio.gather(*(part.close() for part in self._opened), return_exceptions=True)
         self._admin.close()
+        for ending in endings:
+            if isinstance(ending, BaseException):
+                raise ending
 
     def _keep(self, part: T) -> T:
         self._opened.add(part)
