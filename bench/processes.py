@@ -87,7 +87,7 @@ class Program:
                     return time.monotonic() - self.started_at
             except OSError:
                 pass
-            time.sleep(0.01)
+            time.sleep(0.03)
         raise TimeoutError(f"{url} was not ready within {READY_S:.0f} s; see {self._log}")
 
     def stop(self) -> None:
