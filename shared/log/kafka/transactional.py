@@ -59,7 +59,6 @@ class KafkaTransactionalConsumer:
         self._listener = listener
         self._transactional_id = f"{group}-{uuid.uuid4().hex}"
         self._thread = ThreadPoolExecutor(1, "kafka-transactional")
-        self._committer = ThreadPoolExecutor(1, "kafka-commit")
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
         self._open: set[TopicPartition] = set()
@@ -68,8 +67,6 @@ class KafkaTransactionalConsumer:
         self._next: dict[TopicPartition, int] = {}  # what comes after the last record delivered
         self._ends: dict[TopicPartition, int] = {}  # where the broker said the partition ends
         self._seeks: dict[TopicPartition, int] = {}
-        self._ahead: list[Record] = []  # read while a commit was under way; of fresh partitions never delivered
-        self._read_ahead = 0
         self._consuming: asyncio.Future[list[Record]] | None = None
         self._paused = False
         self._pause_wanted = False
@@ -82,10 +79,11 @@ class KafkaTransactionalConsumer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
-            await self._settle()
-            wait = max(0.0, min(POLL_SLICE_S, deadline - loop.time()))
-            # Shielded and kept: a caller that gives up waiting must not lose what was taken for him.
+            # Shielded and kept: a caller that gives up waiting must not lose what was taken for him. It is handed out
+            # before a partition that came back meanwhile is opened, of which it may hold what no longer counts.
             if self._consuming is None:
+                await self._settle()
+                wait = max(0.0, min(POLL_SLICE_S, deadline - loop.time()))
                 self._consuming = loop.run_in_executor(self._thread, self._consume, max_records, wait)
             try:
                 records = await asyncio.shield(self._consuming)
@@ -94,10 +92,12 @@ class KafkaTransactionalConsumer:
                 raise unknown("polling", error) from error
             self._consuming = None
             if records:
-                ours = self._open
-                records = [r for r in records if r[:2] in ours]  # a slice is a plain tuple, equal to a TopicPartition
-                for place, last in {r[:2]: r.offset for r in records}.items():
-                    self._next[TopicPartition(*place)] = last + 1
+                last = {r[:2]: r.offset for r in records}  # a slice is a plain tuple, equal to a TopicPartition
+                if not last.keys() <= self._open:
+                    records = [r for r in records if r[:2] in self._open]
+                for place, offset in last.items():
+                    if place in self._open:
+                        self._next[TopicPartition(*place)] = offset + 1
             if records:
                 return records
             if loop.time() >= deadline:
@@ -174,7 +174,6 @@ class KafkaTransactionalConsumer:
 
         await self._run(end)
         self._thread.shutdown(wait=False)
-        self._committer.shutdown(wait=False)
 
     # On the event loop
 
@@ -273,13 +272,6 @@ class KafkaTransactionalConsumer:
         consumer.incremental_unassign(partitions)
 
     def _consume(self, max_records: int, wait_s: float) -> list[Record]:
-        self._read_ahead = max_records
-        if not self._ahead or self._paused:
-            return self._receive(max_records, wait_s)
-        taken, self._ahead = self._ahead[:max_records], self._ahead[max_records:]
-        return taken
-
-    def _receive(self, max_records: int, wait_s: float) -> list[Record]:
         """What is there, waiting only for the first: `consume(n, t)` would wait all of t unless n came."""
         assert self._consumer is not None
         messages = self._consumer.consume(1, wait_s)
@@ -337,7 +329,6 @@ class KafkaTransactionalConsumer:
     def _seek(self, tp: TopicPartition, offset: int) -> None:
         """The client takes a moment to start on a partition just assigned, and refuses to seek until then."""
         assert self._consumer is not None
-        self._ahead = [record for record in self._ahead if record[:2] != tp]
         tries = int(SEEK_TIMEOUT_S / SEEK_PAUSE_S)
         while True:
             try:
@@ -389,12 +380,7 @@ class KafkaTransactionalConsumer:
                 self._abort(producer, None)
                 return Fenced("the group has expelled this member")
             producer.send_offsets_to_transaction(_confluent(positions), membership, CALL_TIMEOUT_S)
-            # The broker has accepted the positions, so whatever the group does from here on, the next owner waits for
-            # this transaction's end. It may take as long as all that went before: meanwhile we read on.
-            committing = self._committer.submit(self._commit, producer)
-            with contextlib.suppress(KafkaException):
-                self._ahead += self._receive(self._read_ahead, 0)
-            committing.result()
+            self._commit(producer)
         except KafkaException as error:
             self._abort(producer, error.args[0])
             return of_exception(error, "in a transaction")
