@@ -319,9 +319,10 @@ async def test_what_a_killed_router_left_open_hides_others_no_longer_than_its_ti
     router.kill()
     await router.wait()
     await producer.append(plain(target, b"behind"))
-    started = asyncio.get_running_loop().time()
+    # 2 s, and the broker's own round, which is seconds on a busy machine; librdkafka's default would be 60.
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while await values(log, target) != [b"behind"]:
-        assert asyncio.get_running_loop().time() - started < 2 + 5, "the broker looks every second"
+        assert asyncio.get_running_loop().time() < deadline, "still hidden"
         await asyncio.sleep(0.1)
 
 
