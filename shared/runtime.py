@@ -152,11 +152,10 @@ class Process:
         leads = any(service.leads for service in self.services)
         if not leads and await self._store.version_in_force() is not None:
             return
-        config = config_of(read_dir(self.runtime.settings.config_dir or STARTER))
+        config = config_of(read_dir(self.runtime.settings.config_dir or STARTER), self.runtime.settings.env)
         if config.version == self._offered:
             return
         self._offered = config.version
-        teams = read_teams(config.documents["teams.yaml"])
         issues = []
         for service in self.services:
             try:
@@ -165,6 +164,7 @@ class Process:
                 issues.extend(error.issues)
         if issues:
             raise ConfigError(issues)
+        teams = read_teams(config.document("teams.yaml"))
         try:
             await self.runtime.log.ensure_topics(all_topics(teams.names))
             if await self._store.version_in_force() != config.version:
@@ -179,7 +179,7 @@ class Process:
         version = await self._store.version_in_force()
         if version is None or (self.config is not None and version == self.config.version):
             return
-        config = await self._store.load(version)
+        config = await self._store.load(version, self.runtime.settings.env)
         for service in self.services:
             await service.configure(config)
         if self.config is not None:

@@ -91,11 +91,11 @@ def api_key() -> str:
 def explicit_config() -> Config | None:
     """The configuration that `--config` or FLYWHEEL_CONFIG names, where one does."""
     given = os.environ.get("FLYWHEEL_CONFIG")
-    return config_of(read_dir(Path(given))) if given else None
+    return config_of(read_dir(Path(given)), os.environ) if given else None
 
 
 def local_config() -> Config:
-    return explicit_config() or config_of(read_dir(STARTER))
+    return explicit_config() or config_of(read_dir(STARTER), os.environ)
 
 
 def is_up(part: Part) -> bool:

@@ -66,7 +66,7 @@ def _check_sources(config: Config) -> None:
     from services.ingest import connectors
     from services.ingest.sources import read_sources
 
-    read_sources(config.documents["sources.yaml"], registry.load(connectors, connectors.Connector))
+    read_sources(config.document("sources.yaml"), registry.load(connectors, connectors.Connector))
 
 
 def explained(bodies: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -120,7 +120,7 @@ def sla_explained(team: str, priority: str, tier: str | None, at: str) -> dict[s
     if when.tzinfo is None:
         raise Misuse("--at needs a zone: 2026-10-01T09:00:00+08:00, or …Z")
     config = client.local_config()
-    names = read_teams(config.documents["teams.yaml"]).names
+    names = read_teams(config.document("teams.yaml")).names
     if team not in names:
         raise Misuse(f"there is no team {team!r}: the teams are {', '.join(names)}")
     return check(config).explain(Subject(team, cast(Priority, priority), tier), when)
@@ -190,7 +190,7 @@ def migrate() -> tuple[str | None, str]:
 
 
 def apply_topics() -> list[str]:
-    teams = read_teams(client.local_config().documents["teams.yaml"])
+    teams = read_teams(client.local_config().document("teams.yaml"))
     return _with_log(lambda log: log.ensure_topics(all_topics(teams.names)))
 
 
@@ -378,7 +378,7 @@ async def _look_log() -> str | tuple[str, str]:
     try:
         await log.ping()
         there = await log.topics()
-        teams = read_teams(client.local_config().documents["teams.yaml"])
+        teams = read_teams(client.local_config().document("teams.yaml"))
         missing = [topic.name for topic in all_topics(teams.names) if topic.name not in there]
     finally:
         await log.close()

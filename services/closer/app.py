@@ -70,11 +70,11 @@ class CloserService:
         return self._policies
 
     def check(self, config: Config) -> None:
-        check(config, self._runtime.settings.env)
+        check(config)
 
     async def configure(self, config: Config) -> None:
-        self._policies = check(config, self._runtime.settings.env)
-        self._teams = frozenset(read_teams(config.documents["teams.yaml"]).names)
+        self._policies = check(config)
+        self._teams = frozenset(read_teams(config.document("teams.yaml")).names)
         self._handler.configure(self._policies)
         await self._handler.resubscribe()
 

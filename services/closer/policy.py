@@ -159,16 +159,13 @@ def read_policies(document: Document, teams: Teams) -> Policies:
     return Policies(file, teams)
 
 
-def check(config: Config, env: Mapping[str, str] | None = None) -> Policies:
-    """sla.yaml, and the calendars of teams.yaml. Raises `ConfigError` with every issue.
-
-    With `env`, `${NAME}` in sla.yaml is filled in first."""
-    teams_document = config.documents["teams.yaml"]
+def check(config: Config) -> Policies:
+    """sla.yaml, and the calendars of teams.yaml. Raises `ConfigError` with every issue."""
+    teams_document = config.document("teams.yaml")
     teams = read_teams(teams_document)
     issues = _calendar_issues(teams_document, teams)
     try:
-        document = config.documents["sla.yaml"] if env is None else config.expanded("sla.yaml", env)
-        policies = read_policies(document, teams)
+        policies = read_policies(config.document("sla.yaml"), teams)
     except ConfigError as error:
         raise ConfigError([*issues, *error.issues]) from None
     if issues:

@@ -87,7 +87,7 @@ class Ingest:
         return reasons
 
     def _read(self, config: Config) -> Sources:
-        return read_sources(config.expanded(FILE, self._runtime.settings.env), self._connectors)
+        return read_sources(config.document(FILE), self._connectors)
 
     def _builder(self, workspace: str) -> Builder:
         builder = self._builders.get(workspace)

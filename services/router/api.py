@@ -67,7 +67,7 @@ def routes_for(runtime: Runtime, in_force: InForce) -> APIRouter:
     async def rules(principal: Reading) -> dict[str, Any]:
         """The rules in force, as they are written, and the version that decisions carry."""
         ruleset, config = in_force()
-        data = config.documents["routing.yaml"].data or {}
+        data = config.written["routing.yaml"].data or {}
         return {
             "version": ruleset.version,
             "default_team": ruleset.default_team,

@@ -34,9 +34,9 @@ EXAMPLE_SOURCE = "example"
 
 def load(config: Config) -> Ruleset:
     """Pure. Raises `ConfigError` with every issue found; examples are tried once all the rules can be read."""
-    teams = read_teams(config.documents["teams.yaml"])
-    document = config.documents["routing.yaml"]
-    metrics = {**METRIC_RANGES, **_metrics(config.documents["sources.yaml"])}
+    teams = read_teams(config.document("teams.yaml"))
+    document = config.document("routing.yaml")
+    metrics = {**METRIC_RANGES, **_metrics(config.partly("sources.yaml"))}
     parser = Parser(document, teams.names, metrics)
     rules = _rules(document, parser)
     ruleset = compiled(

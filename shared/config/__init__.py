@@ -1,34 +1,47 @@
 """What people decided: four YAML files, read whole or refused whole.
 
-`document`: YAML with a line and a column for every value. `teams`: teams.yaml, which more than one service reads.
+`document`: YAML with a line and a column for every value. `${ENV}` is filled in where a file is read for its meaning,
+by each process from its own environment: one that never reads a file needs none of its variables. `teams`: teams.yaml, which more than one service reads.
 `store`: the version in force, in Postgres, the same for every process. What the other files mean is their own
 service's business: ingest reads sources.yaml, the router routing.yaml, the closer sla.yaml.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 
 from shared.config.document import ConfigError, Document, Issue, parse
 
 FILES = ("sources.yaml", "teams.yaml", "routing.yaml", "sla.yaml")
 STARTER = Path(__file__).resolve().parents[2] / "deploy" / "config"
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 __all__ = ["FILES", "STARTER", "Config", "ConfigError", "Document", "Issue", "config_of", "read_dir"]
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One version of all files, parsed; `${ENV}` stands unexpanded, because not every process has every variable."""
+    """One version of all files, and the environment that this process reads them with."""
 
     version: str
     files: Mapping[str, str]
-    documents: Mapping[str, Document]
+    written: Mapping[str, Document]
+    """As they stand, `${ENV}` unfilled: to be shown, never to be worked by."""
+    env: Mapping[str, str]
+    _read: dict[str, Document] = field(default_factory=dict, repr=False, compare=False)
 
-    def expanded(self, file: str, env: Mapping[str, str]) -> Document:
-        """That file with its `${ENV}` filled in. Raises `ConfigError` naming each variable that is not set."""
-        return parse(file, self.files[file], env)
+    def document(self, file: str) -> Document:
+        """That file, to be worked by. Raises `ConfigError` naming each variable that is not set, where it stands."""
+        found = self._read.get(file)
+        if found is None:
+            found = self._read[file] = parse(file, self.files[file], self.env)
+        return found
+
+    def partly(self, file: str) -> Document:
+        """That file as far as this process knows its variables: of another service's file, the part that concerns us."""
+        return parse(file, self.files[file], self.env, partly=True)
 
 
 def read_dir(directory: Path) -> dict[str, str]:
@@ -53,8 +66,9 @@ def read_dir(directory: Path) -> dict[str, str]:
     return files
 
 
-def config_of(files: Mapping[str, str]) -> Config:
-    """Parse all four. The version is a hash of their content. Raises `ConfigError` with every issue found."""
+def config_of(files: Mapping[str, str], env: Mapping[str, str] = NO_VARIABLES) -> Config:
+    """Parse all four. The version is a hash of their content. Raises `ConfigError` with every issue found but that a
+    variable is not set: only who reads the file for its meaning needs it."""
     documents, issues = {}, []
     for name in FILES:
         try:
@@ -67,4 +81,4 @@ def config_of(files: Mapping[str, str]) -> Config:
     for name in FILES:
         data = files[name].encode()
         digest.update(len(data).to_bytes(8, "big") + data)
-    return Config(digest.hexdigest()[:12], dict(files), documents)
+    return Config(digest.hexdigest()[:12], dict(files), documents, env)

@@ -1,7 +1,8 @@
 """YAML in which every value knows its line and column, so that an error can point at it.
 
 YAML 1.2's core schema, not 1.1's: `no`, `on` and `09:00` stay words. Duplicate keys, tags and runaway aliases
-are refused. `${NAME}` in a value is filled from the environment; `$${NAME}` stands for itself.
+are refused. `${NAME}` in a value is filled from the environment, and what comes out is read as if it stood there:
+in quotes always a word, else maybe a number. `$${NAME}` stands for itself.
 """
 
 import re
@@ -74,8 +75,8 @@ class Document:
             raise ConfigError([self.issue(_path(e["loc"]), _say(e, model)) for e in error.errors()]) from None
 
 
-def parse(file: str, text: str, env: Mapping[str, str] | None) -> Document:
-    """Raises `ConfigError`. `env` None leaves `${NAME}` as it stands."""
+def parse(file: str, text: str, env: Mapping[str, str] | None, *, partly: bool = False) -> Document:
+    """Raises `ConfigError`. `env` None leaves `${NAME}` as it stands; `partly` leaves those that are not set."""
     try:
         root = _compose(text)
     except yaml.MarkedYAMLError as error:
@@ -84,7 +85,7 @@ def parse(file: str, text: str, env: Mapping[str, str] | None) -> Document:
         raise ConfigError([Issue(file, line, column, f"not YAML: {error.problem or error.context}")]) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError([Issue(file, 1, 1, f"not YAML: {str(error).splitlines()[0]}")]) from None
-    builder = _Builder(file, env)
+    builder = _Builder(file, env, partly)
     data = builder.build(root, ()) if root is not None else None
     if builder.issues:
         raise ConfigError(builder.issues)
@@ -99,9 +100,10 @@ def _compose(text: str) -> Any:
 
 
 class _Builder:
-    def __init__(self, file: str, env: Mapping[str, str] | None) -> None:
+    def __init__(self, file: str, env: Mapping[str, str] | None, partly: bool) -> None:
         self.file = file
         self.env = env
+        self.partly = partly
         self.marks: dict[Path, tuple[int, int]] = {}
         self.issues: list[Issue] = []
         self.nodes = 0
@@ -122,6 +124,8 @@ class _Builder:
                 self.issues.append(self.at(key_node, "a key must be a word"))
                 continue
             key = str(key_node.value)
+            if _VARIABLE.search(key):
+                self.issues.append(self.at(key_node, "a variable fills a value, not a key"))
             if key in found:
                 self.issues.append(self.at(key_node, f"the key {key!r} stands twice"))
             self.marks[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
@@ -131,7 +135,7 @@ class _Builder:
     def scalar(self, node: yaml.ScalarNode) -> Any:
         value = str(node.value)
         if "${" in value:
-            return self.expand(node, value)
+            value = self.expand(node, value)
         if node.style in {"'", '"', "|", ">"}:
             return value
         if value in {"", "~", "null", "Null", "NULL"}:
@@ -153,6 +157,8 @@ class _Builder:
             if self.env is None:
                 return match[0]
             if match[1] not in self.env:
+                if self.partly:
+                    return match[0]
                 self.issues.append(self.at(node, f"the environment variable {match[1]} is not set"))
                 return ""
             return self.env[match[1]]

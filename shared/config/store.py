@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.config import Config, config_of
+from shared.config import NO_VARIABLES, Config, config_of
 from shared.database import Database
 from shared.database.tables import config_in_force, config_version
 from shared.topics import DEFAULT_WORKSPACE
@@ -26,11 +26,11 @@ class ConfigStore:
             found: str | None = (await connection.execute(query)).scalar_one_or_none()
             return found
 
-    async def load(self, version: str) -> Config:
+    async def load(self, version: str, env: Mapping[str, str] = NO_VARIABLES) -> Config:
         async with self._database.transaction() as connection:
             query = select(config_version.c.files).where(config_version.c.version == version)
             files: Mapping[str, str] = (await connection.execute(query)).scalar_one()
-            return config_of(files)
+            return config_of(files, env)
 
     async def put_in_force(self, config: Config) -> None:
         async with self._database.transaction() as connection:

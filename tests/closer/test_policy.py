@@ -147,14 +147,7 @@ def test_how_a_share_may_be_written(written: str, percent: int) -> None:
     assert policies.file.policies[0].warn_at == percent
 
 
-def test_a_variable_is_filled_in_where_the_environment_is_given() -> None:
-    text = "policies:\n  - {name: default, resolve: '${RESOLVE}'}"
-    assert str(check(config(text), {"RESOLVE": "2d"}).file.policies[0].resolve) == "2d"
-    with pytest.raises(ConfigError, match="RESOLVE is not set"):
-        check(config(text), {})
-
-
 def test_the_starter_loads_with_no_variable_set() -> None:
-    policies = check(config_of(read_dir(STARTER)), {})
+    policies = check(config_of(read_dir(STARTER)))
     assert policies.policy(Subject("product", "urgent")).name == "urgent"
     assert policies.policy(Subject("sales", "low")).name == "default"

@@ -128,7 +128,7 @@ class World:
             "snapshots": self.snapshots,
         }
         handler = Handler(**settings | changes)
-        handler.configure(check(self.config, {}))
+        handler.configure(check(self.config))
         return handler
 
     @property

@@ -11,7 +11,7 @@ from shared.config import STARTER, config_of, read_dir
 from shared.config.teams import read_teams
 
 DEPLOY = STARTER.parent
-TEAMS = read_teams(config_of(read_dir(STARTER)).documents["teams.yaml"]).names
+TEAMS = read_teams(config_of(read_dir(STARTER)).document("teams.yaml")).names
 
 
 def test_committed_files_are_what_the_models_say() -> None:

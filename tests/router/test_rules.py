@@ -334,7 +334,7 @@ def test_the_starter_loads_and_proves_its_examples() -> None:
 
     loaded = load(config_of(read_dir(STARTER)))
     assert loaded.examples >= 20
-    data = config_of(read_dir(STARTER)).documents["routing.yaml"].data
+    data = config_of(read_dir(STARTER)).document("routing.yaml").data
     assert all(rule.get("examples") for rule in data["rules"])
 
 

@@ -203,6 +203,10 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("sla.yaml", "name: default, acknowledge", "name: default, when: {team: nobody}, acknowledge", "not a team"),
     ("sources.yaml", "sources: []", "sources: [{name: z, connector: zendek, secrets: [x]}]", "zendesk"),
     ("sources.yaml", "sources: []", "sources: [{name: z, connector: zendesk}]", "verify: none"),
+    ("sources.yaml", "sources: []", "sources: [{name: z, connector: zendesk, secrets: [\"${NOT_SET}\"]}]", "NOT_SET is not set"),
+    ("teams.yaml", "zone: UTC, days: {mon-fri: [\"09:00-17:30\"]", "zone: \"${NOT_SET}\", days: {mon-fri: [\"09:00-17:30\"]", "NOT_SET is not set"),
+    ("routing.yaml", "then: [{assign: product}, {tag: [bug]}]", "then: [{assign: \"${NOT_SET}\"}, {tag: [bug]}]", "NOT_SET is not set"),
+    ("sla.yaml", "acknowledge: 8h", "acknowledge: \"${NOT_SET}\"", "NOT_SET is not set"),
 ]  # fmt: skip
 
 
@@ -222,6 +226,29 @@ def test_a_mistake_is_shown_where_it_stands(
     assert place[0] == file
     assert wanted <= int(place[1]) <= wanted + after.count("\n") + 1
     assert int(place[2]) >= 1
+
+
+def test_variables_are_filled_in_in_each_file(flywheel: Flywheel, config: Path) -> None:
+    edit(config, "sources.yaml", "sources: []", 'sources: [{name: z, connector: zendesk, secrets: ["${SECRET}"]}]')
+    edit(
+        config,
+        "teams.yaml",
+        'zone: UTC, days: {mon-fri: ["09:00-17:30"]',
+        'zone: "${ZONE}", days: {mon-fri: ["09:00-17:30"]',
+    )
+    edit(
+        config, "routing.yaml", "then: [{assign: product}, {tag: [bug]}]", 'then: [{assign: "${OWNER}"}, {tag: [bug]}]'
+    )
+    edit(config, "sla.yaml", "acknowledge: 8h", 'acknowledge: "${SOON}"')
+    env = {"SECRET": "s3cret-of-the-tool", "ZONE": "Asia/Shanghai", "OWNER": "product", "SOON": "2h"}
+    for missing in env:
+        said = flywheel("rules", "check", "--config", "config", **{n: v for n, v in env.items() if n != missing})
+        assert (said.code, f"{missing} is not set" in said.err) == (2, True)
+    assert flywheel("rules", "check", "--config", "config", **env).code == 0
+    decided = flywheel("rules", "explain", "--config", "config", "--text", "It crashes", "--json", **env).json
+    assert decided["team"] == "product"
+    due = ["sla", "explain", "--config", "config", "--team", "sales", "--at", "2026-11-23T09:00:00+08:00", "--json"]
+    assert flywheel(*due, **env).json["acknowledge"]["business"] == "2026-11-23T03:00:00.000Z"
 
 
 def test_explain_decides_whole_and_a_line_each(flywheel: Flywheel, tmp_path: Path) -> None:
@@ -338,6 +365,21 @@ def test_an_edited_configuration_is_taken_up_or_refused_in_sight(up: Deployment,
     up.until(lambda: "The configuration is refused" in log.read_text())
     assert 'there is no team "logistik"' in log.read_text()
     assert "delivery" in _explained(up)["tags"]
+    assert _explained(up)["team"] == "support"
+
+    edit(
+        config,
+        "routing.yaml",
+        "[{assign: logistik}, {tag: [delivery]}]",
+        '[{assign: "${NOBODY_SET_IT}"}, {tag: [delivery]}]',
+    )
+    up.until(lambda: "NOBODY_SET_IT is not set" in log.read_text())
+    edit(
+        config,
+        "routing.yaml",
+        '[{assign: "${NOBODY_SET_IT}"}, {tag: [delivery]}]',
+        "[{assign: logistik}, {tag: [delivery]}]",
+    )
     assert _explained(up)["team"] == "support"
 
     edit(config, "teams.yaml", "  - name: sales\n", "  - {name: logistics}\n  - name: sales\n")

@@ -24,10 +24,20 @@ teams:
         ("a: [1, 2", 1, 9, "not YAML"),
         ("a: 1\na: 2", 2, 1, "stands twice"),
         ("a: ${NOT_SET}", 1, 4, "NOT_SET is not set"),
+        ('a:\n  - b\n  - "x${NOT_SET}"', 3, 5, "NOT_SET is not set"),
+        ("a: 1\n${NOT_SET}: 1", 2, 1, "not a key"),
         ("a: !!python/object:os.system x", 1, 4, None),
         ("? [a]\n: 1", 1, 3, "a key must be a word"),
     ],
-    ids=["broken", "duplicate key", "variable", "tag is only a word", "list as key"],
+    ids=[
+        "broken",
+        "duplicate key",
+        "variable",
+        "variable in a word",
+        "variable as key",
+        "tag is only a word",
+        "list as key",
+    ],
 )
 def test_a_mistake_has_its_line_and_column(text: str, line: int, column: int, says: str | None) -> None:
     if says is None:
@@ -57,9 +67,35 @@ def test_words_stay_words_as_yaml_1_2_has_them(written: str, read: object) -> No
     assert parse("f.yaml", f"a: {written}", {}).data["a"] == read
 
 
-def test_the_environment_is_filled_in_only_where_it_is_asked_for() -> None:
-    assert parse("f.yaml", 'a: "x-${NAME}-$${NAME}"', {"NAME": "v"}).data == {"a": "x-v-${NAME}"}
-    assert parse("f.yaml", 'a: "${NAME}"', None).data == {"a": "${NAME}"}
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ('"x-${NAME}-$${NAME}"', "x-7-${NAME}"),
+        ('"${NAME}"', "7"),
+        ("${NAME}", 7),
+        ("x ${NAME}", "x 7"),
+        ("${TRUE}", True),
+        ("'${TRUE}'", "true"),
+        ("${TRICK}", "[1, 2]"),
+        ("costs $5 or ${5}", "costs $5 or ${5}"),
+    ],
+)
+def test_what_a_variable_holds_is_read_as_if_it_stood_there_and_is_never_yaml(written: str, read: object) -> None:
+    env = {"NAME": "7", "TRUE": "true", "TRICK": "[1, 2]"}
+    assert parse("f.yaml", f"a: {written}", env).data == {"a": read}
+
+
+def test_a_process_needs_the_variables_of_the_files_it_reads() -> None:
+    files = read_dir(STARTER)
+    files["sources.yaml"] = 'sources: [{name: z, connector: zendesk, secrets: ["${SECRET}"]}]\nmetrics: {m: {max: 5}}'
+    files["sla.yaml"] = files["sla.yaml"].replace("acknowledge: 8h", 'acknowledge: "${SOON}"')
+    config = config_of(files, {"SOON": "2h"})
+    assert config.document("sla.yaml").data["policies"][-1]["acknowledge"] == "2h"
+    assert config.written["sla.yaml"].data["policies"][-1]["acknowledge"] == "${SOON}"
+    assert config.partly("sources.yaml").data["metrics"] == {"m": {"max": 5}}
+    with pytest.raises(ConfigError, match="SECRET is not set"):
+        config.document("sources.yaml")
+    assert config.version == config_of(files).version, "what is in force is what was written, the same everywhere"
 
 
 @pytest.mark.parametrize(
@@ -93,8 +129,8 @@ def test_days_and_periods() -> None:
 def test_the_starter_loads_with_no_variable_set() -> None:
     config = config_of(read_dir(STARTER))
     for name in FILES:
-        config.expanded(name, {})
-    assert read_teams(config.documents["teams.yaml"]).names == ["product", "support", "sales"]
+        config.document(name)
+    assert read_teams(config.document("teams.yaml")).names == ["product", "support", "sales"]
 
 
 def test_the_version_is_a_hash_of_all_content() -> None:
