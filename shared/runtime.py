@@ -38,9 +38,12 @@ from shared.log.choose import open_log
 from shared.settings import Settings
 from shared.telemetry import get_logger
 from shared.topics import all_topics
-from shared.web.problems import RequestId, install
+from shared.web.hosts import OPEN_PATHS, Hosts, host_of, misdirected
+from shared.web.problems import RequestId, install, send_problem
 from shared.web.protocol import server_config
 
+SERVICES = ("INGEST", "ROUTER", "CLOSER", "CONSOLE")
+"""The prefixes of the environment; `…_URL` names another process of the same deployment."""
 CONFIG_POLL_S = 1.0
 CLOCK_SYNC_S = 10.0
 START_PATIENCE_S = 120.0
@@ -210,7 +213,8 @@ class Process:
 
     # ── the web ──
 
-    def application(self) -> ASGIApp:
+    def application(self, hosts: Hosts | None = None) -> ASGIApp:
+        """`hosts`: for whom it answers; None: for any."""
         app = FastAPI(
             title="Feedback Flywheel",
             version="0.1.0",
@@ -226,7 +230,13 @@ class Process:
         app.add_api_route("/readyz", self._readiness, include_in_schema=False)
         app.add_api_route("/metrics", _metrics, include_in_schema=False)
         hot = {path: hot_app for service in self.services for path, hot_app in service.hot_paths.items()}
-        return _Front(hot, RequestId(app))
+        return _Front(hot, RequestId(app), hosts)
+
+    def _hosts(self, bound: str) -> Hosts:
+        settings, env = self.runtime.settings, self.runtime.settings.env
+        names = [bound, socket.gethostname(), *(service.name for service in self.services)]
+        urls = [settings.public_url, *(env.get(f"{who}_URL", "") for who in ("FLYWHEEL", *SERVICES))]
+        return Hosts([*names, *map(host_of, urls), *env.get("FLYWHEEL_ALLOWED_HOSTS", "").split(",")])
 
     async def _health(self) -> dict[str, str]:
         return {"status": "ok"}
@@ -247,7 +257,9 @@ class Process:
 
     async def run(self, host: str, port: int, started: Callable[[], Awaitable[None]] | None = None) -> None:
         """Serve until SIGTERM or SIGINT. `started` runs beside, once the port answers."""
-        server = _Server(server_config(self.application(), host=host, port=port, graceful_s=DRAIN_REQUESTS_S))
+        server = _Server(
+            server_config(self.application(self._hosts(host)), host=host, port=port, graceful_s=DRAIN_REQUESTS_S)
+        )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.runtime.stopping.set)
@@ -315,13 +327,21 @@ class _Server(uvicorn.Server):
 
 
 class _Front:
-    """The busiest POSTs go straight to their handler; everything else through the framework."""
+    """The busiest POSTs go straight to their handler; everything else through the framework. Both know for whom."""
 
-    def __init__(self, hot: Mapping[str, ASGIApp], app: ASGIApp) -> None:
+    def __init__(self, hot: Mapping[str, ASGIApp], app: ASGIApp, hosts: Hosts | None) -> None:
         self._hot = hot
         self._app = app
+        self._hosts = hosts
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._hosts is not None and scope["type"] == "http":
+            for name, value in scope["headers"]:
+                if name == b"host":
+                    if value not in self._hosts and scope["path"] not in OPEN_PATHS:
+                        await send_problem(scope, send, misdirected())
+                        return
+                    break
         if scope["type"] == "http" and scope["method"] == "POST":
             handler = self._hot.get(scope["path"])
             if handler is not None:
