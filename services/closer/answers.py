@@ -15,6 +15,7 @@ import msgspec
 
 from services.closer.case import FINISHED, Answer, Case
 from services.closer.links import LoopLink, read_token
+from services.closer.notify import names_of
 from services.closer.records import LOOP_SOURCE, MERGES_FOLLOWED
 from services.closer.store import Held, Unit
 from services.closer.transactions import Driver
@@ -102,7 +103,7 @@ class Answers:
         return True
 
     async def unsubscribe(self, token: str) -> bool:
-        """From now on this customer gets no mail about feedback. False: no such link."""
+        """From now on this customer gets no mail about feedback, and nobody does at this address. False: no such link."""
         link = read_token(self._links, token)
         if link is None:
             return False
@@ -110,15 +111,14 @@ class Answers:
             held = await self._case(driver, link)
             if held is None:
                 return False
-            if held.case.customer is not None:
-                await driver.execute(
-                    "INSERT INTO closer.unsubscribed (workspace, customer, case_id, at) VALUES ($1, $2, $3, $4)"
-                    " ON CONFLICT DO NOTHING",
-                    held.case.workspace,
-                    held.case.customer,
-                    held.case.id,
-                    effects.now,
-                )
+            await driver.execute(
+                "INSERT INTO closer.unsubscribed (workspace, customer, case_id, at)"
+                " SELECT $1, name, $3, $4 FROM unnest($2::text[]) AS name ON CONFLICT DO NOTHING",
+                held.case.workspace,
+                names_of(held.case.customer, held.personal.email),
+                held.case.id,
+                effects.now,
+            )
         _log.info("loop.unsubscribed", case_id=held.case.id, traceparent=held.traceparent)
         return True
 

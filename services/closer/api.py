@@ -111,7 +111,7 @@ class Desk:
             # Colleagues see a name; the topic that is kept for good gets the key's id.
             actor = principal.key_id
             effects.names = {actor: await _name_of(driver, principal)}
-            effects.unsubscribed = await unsubscribed_of(driver, [held.case])
+            effects.unsubscribed = await unsubscribed_of(driver, [held])
             try:
                 self._act(effects, held, other, self._command(held.case, other, body, verb, effects.now), actor)
             except IllegalTransition as error:

@@ -22,7 +22,7 @@ from services.closer.channels import Channel, Outgoing, Unknown
 from services.closer.commands import NotificationKind, Telling, Told, Untold
 from services.closer.links import loop_token
 from services.closer.lookups import unsubscribed_of
-from services.closer.notify import MailLanguage, Notification, dedup_key
+from services.closer.notify import MailLanguage, Notification, dedup_key, names_of
 from services.closer.render import MailContext, mail
 from services.closer.settings import CloserSettings
 from services.closer.store import Effects, Held, Unit
@@ -191,7 +191,7 @@ class Deliverer:
                 if not rows:
                     return []
                 cases = await self._unit.cases.by_id(driver, sorted({str(row["case_id"]) for row in rows}))
-                gone = await unsubscribed_of(driver, [held.case for held in cases.values()])
+                gone = await unsubscribed_of(driver, cases.values())
                 for row in rows:
                     held = cases[str(row["case_id"])]
                     claim = await self._take(driver, effects, row, held, gone, settled)
@@ -380,7 +380,7 @@ def _not_to_be_sent(row: Any, held: Held, gone: frozenset[tuple[str, str]]) -> s
     case = held.case
     if not held.personal.email:
         return "no-address"
-    if case.customer is not None and (case.workspace, case.customer) in gone:
+    if any((case.workspace, name) in gone for name in names_of(case.customer, held.personal.email)):
         return "unsubscribed"
     if row["kind"] != "heard" and (case.generation != row["generation"] or case.state not in ANSWERED):
         return "superseded"

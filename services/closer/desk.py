@@ -8,6 +8,7 @@ from datetime import datetime
 from services.closer.case import Case, IllegalTransition, Outcome, decide, open_case
 from services.closer.commands import CustomerSaid, Join, Open
 from services.closer.lookups import answers, known_feedback, last_finished, who_unsubscribed
+from services.closer.notify import names_of
 from services.closer.policy import Policies, Subject
 from services.closer.records import MERGES_FOLLOWED, DecisionRead, Feedback, Routing, case_id_of
 from services.closer.sla import ClockSnapshot
@@ -51,9 +52,9 @@ class Desk:
             by_workspace.setdefault(feedback.value.workspace, []).append(feedback)
         unsubscribed: set[tuple[str, str]] = set()
         for workspace, some in by_workspace.items():
-            customers = {f.customer for f in some if f.customer is not None}
-            gone = await who_unsubscribed(self._driver, workspace, customers)
-            unsubscribed.update((workspace, customer) for customer in gone)
+            names = {name for f in some if f.value.customer for name in names_of(f.customer, f.value.customer.email)}
+            gone = await who_unsubscribed(self._driver, workspace, names)
+            unsubscribed.update((workspace, name) for name in gone)
             await self._prepare(workspace, some)
         self.effects.unsubscribed = frozenset(unsubscribed)
 

@@ -5,13 +5,14 @@ One array and a plain `=` beside it: twice as quick as a join with the pairs.
 
 from collections.abc import Iterable, Sequence
 
-from services.closer.case import Case
+from services.closer.notify import names_of
+from services.closer.store import Held
 from services.closer.transactions import Driver
 
 
-async def who_unsubscribed(driver: Driver, workspace: str, customers: Iterable[str]) -> frozenset[str]:
-    """Of these customers."""
-    wanted = list(customers)
+async def who_unsubscribed(driver: Driver, workspace: str, names: Iterable[str]) -> frozenset[str]:
+    """Of these customers and addresses."""
+    wanted = list(names)
     if not wanted:
         return frozenset()
     rows = await driver.fetch(
@@ -20,15 +21,14 @@ async def who_unsubscribed(driver: Driver, workspace: str, customers: Iterable[s
     return frozenset(row["customer"] for row in rows)
 
 
-async def unsubscribed_of(driver: Driver, cases: Iterable[Case]) -> frozenset[tuple[str, str]]:
-    """(workspace, customer) of those cases' customers that want no more mail."""
-    customers: dict[str, set[str]] = {}
-    for case in cases:
-        if case.customer is not None:
-            customers.setdefault(case.workspace, set()).add(case.customer)
+async def unsubscribed_of(driver: Driver, cases: Iterable[Held]) -> frozenset[tuple[str, str]]:
+    """(workspace, customer or address) of those cases' customers that want no more mail."""
+    names: dict[str, set[str]] = {}
+    for held in cases:
+        names.setdefault(held.case.workspace, set()).update(names_of(held.case.customer, held.personal.email))
     found: set[tuple[str, str]] = set()
-    for workspace, some in customers.items():
-        found.update((workspace, customer) for customer in await who_unsubscribed(driver, workspace, some))
+    for workspace, some in names.items():
+        found.update((workspace, name) for name in await who_unsubscribed(driver, workspace, some))
     return frozenset(found)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from services.closer.case import Case, Event, NotificationKind
+from shared.events.identity import customer_of
 
 Reason = Literal["history", "unsubscribed", "no-address"]
 MailLanguage = Literal["en", "zh"]
@@ -75,6 +76,12 @@ def notify(case: Case, event: Event, contact: Contact, channel: str = "email") -
         case_id=case.id,
         generation=generation,
     )
+
+
+def names_of(customer: str | None, email: str | None) -> tuple[str, ...]:
+    """Under which an unsubscribe is recorded: who unsubscribed, and the address, whoever else is reached at it."""
+    address = customer_of(None, email)
+    return tuple({name: None for name in (customer, address) if name is not None})
 
 
 def dedup_key(workspace: str, case_id: str, kind: NotificationKind, generation: int) -> str:

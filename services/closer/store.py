@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from services.closer import sla, tables
 from services.closer.case import Answer, Case, Event, Outcome, decide, next_due
 from services.closer.commands import Untold
-from services.closer.notify import Contact, Notification, notify
+from services.closer.notify import Contact, Notification, names_of, notify
 from services.closer.sla import Clocks, ClockSnapshot, Settled
 from services.closer.transactions import Driver, Transactions
 from shared.clock import Clock
@@ -232,7 +232,7 @@ class Effects:
     def __init__(self, now: datetime, unsubscribed: frozenset[tuple[str, str]] = frozenset()) -> None:
         self.now = now
         self.unsubscribed = unsubscribed
-        """(workspace, customer)."""
+        """(workspace, customer or address)."""
         self.names: Mapping[str, str] = {}
         """Of actors, for the timeline. None stands on a topic."""
         self.feedback: list[tuple[Any, ...]] = []
@@ -300,7 +300,8 @@ class Effects:
             email=personal.email,
             name=personal.name,
             locale=personal.locale,
-            unsubscribed=case.customer is not None and (case.workspace, case.customer) in self.unsubscribed,
+            unsubscribed=bool(self.unsubscribed)
+            and any((case.workspace, name) in self.unsubscribed for name in names_of(case.customer, personal.email)),
         )
         owed = notify(case, event, contact)
         if owed is None:

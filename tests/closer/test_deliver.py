@@ -306,11 +306,12 @@ async def test_an_answer_that_was_overtaken_by_a_reopening_is_not_sent(world: Wo
     assert (found["status"], found["reason"]) == ("withheld", "superseded")
 
 
-async def test_an_unsubscribe_stops_what_was_already_owed(world: World) -> None:
+@pytest.mark.parametrize("name", ["c-1", "ann@example.com"], ids=["the customer's", "the address's"])
+async def test_an_unsubscribe_stops_what_was_already_owed(world: World, name: str) -> None:
     value = feedback()
     await world.take(value)
     case = await world.case(value["id"])
-    await world.rows("INSERT INTO closer.unsubscribed VALUES ('default', 'c-1', $1, now())", case["id"])
+    await world.rows("INSERT INTO closer.unsubscribed VALUES ('default', $2, $1, now())", case["id"], name)
     sink = Sink()
     await once(deliverer(world, sink))
     assert sink.got == []

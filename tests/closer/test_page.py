@@ -266,11 +266,35 @@ async def test_unsubscribe_is_recorded_and_stops_the_answer_too(page: Served, bo
     assert await page.world.value("SELECT count(*) FROM closer.unsubscribed") == 0
     assert (await page.http.post(path, data=body)).status_code == 200
     assert (await page.http.post(path, data=body)).status_code == 200
-    assert await page.world.value("SELECT customer FROM closer.unsubscribed") == "c-1"
+    gone = await page.world.rows("SELECT customer FROM closer.unsubscribed ORDER BY customer")
+    assert [row["customer"] for row in gone] == ["ann@example.com", "c-1"]
     found = (await page.post(f"/v1/cases/{case}/resolve", {"answer": "Done."})).json()
     note = next(one for one in found["notifications"] if one["kind"] == "answered")
     assert (note["status"], note["reason"]) == ("withheld", "unsubscribed")
     assert found["untold"] == "unsubscribed"
+
+
+async def test_an_unsubscribe_holds_for_the_address_whoever_uses_it(page: Served) -> None:
+    mine = {"id": "c-1", "email": "Wei@Example.cn"}
+    first, owed = feedback(customer=mine), feedback(customer={"id": "c-7", "email": "wei@example.cn"})
+    await page.world.take(first, owed)
+    case = str((await page.world.case(first["id"]))["id"])
+    assert (await page.http.post(f"/loop/{token_of(case, kind='heard')}/unsubscribe")).status_code == 200
+
+    resolved = (
+        await page.post(f"/v1/cases/{(await page.world.case(owed['id']))['id']}/resolve", {"answer": "."})
+    ).json()
+    assert resolved["untold"] == "unsubscribed", "a case of another customer with that address"
+    later = [
+        feedback(customer={"id": "c-8", "email": "WEI@example.CN"}),
+        feedback(customer={"email": "wei@EXAMPLE.cn"}),
+        feedback(customer={"id": "c-1", "email": "new@example.cn"}, theme="login"),
+        feedback(customer={"id": "c-9", "email": "other@example.cn"}),
+    ]
+    await page.world.take(*later)
+    said = [(await page.get(f"/v1/cases/{(await page.world.case(one['id']))['id']}")).json() for one in later]
+    reasons = [[note["reason"] for note in case["notifications"] if note["kind"] == "heard"] for case in said]
+    assert reasons == [["unsubscribed"], ["unsubscribed"], ["unsubscribed"], [""]]
 
 
 def test_a_token_names_nobody() -> None:

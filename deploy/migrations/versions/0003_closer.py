@@ -145,6 +145,7 @@ TABLES = (
         solved boolean NOT NULL,
         at timestamptz NOT NULL,
         PRIMARY KEY (workspace, feedback_id))""",
+    # `customer`: the customer, and in a row of its own the address, in lower case: it holds for whoever is reached there.
     """CREATE TABLE closer.unsubscribed (
         workspace text NOT NULL,
         customer text NOT NULL,
