@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.ingest import cloudevents
+from services.ingest.characters import id_issue
 from services.ingest.door import (
     EVENTS,
     REQUESTS,
@@ -29,7 +30,7 @@ from services.ingest.door import (
     refuse,
 )
 from services.ingest.door import invalid as invalid_feedback
-from services.ingest.normalize import Builder, Event, Invalid, event_id, feedback_content, id_issue
+from services.ingest.normalize import Builder, Event, Invalid, event_id, read_feedback
 from services.ingest.publish import Publisher
 from shared.auth import Principal
 from shared.clock import Clock
@@ -78,7 +79,7 @@ class Api:
             head = head_of(scope)
             principal = await self._door.admit(scope, head)
             raw = await read_body(scope, receive, max_bytes=ITEM_MAX_BYTES, content_types=JSON)
-            content = feedback_content(strict_json.loads(raw), self._in_force.ranges)
+            content = read_feedback(raw, self._in_force.ranges)
             delivery = event_id(content, principal.workspace, _key(head)) or fresh_id()
             received_at = rfc3339(self._clock.now())
             event = self._builder(principal.workspace).build(content, delivery, received_at, _trace(head))
@@ -108,7 +109,7 @@ class Api:
             build, trace, received_at = self._builder(workspace).build, _trace(head), rfc3339(self._clock.now())
 
             def read(index: int, item: bytes) -> Event:
-                content = feedback_content(strict_json.loads(item), ranges)
+                content = read_feedback(item, ranges)
                 # One key names the whole batch; an item is the key and its place, so a batch sent again is a repeat.
                 own_key = None if key is None else joined("batch", key, str(index))
                 delivery = event_id(content, workspace, own_key) or fresh_id()

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from services.ingest.normalize import Content, Invalid, event_content, is_visible
+from services.ingest.characters import is_visible
+from services.ingest.normalize import Content, Invalid, event_content
 from services.ingest.sources import Ranges
 from shared.events.envelope import INCOMING_TYPES
 from shared.events.identity import delivery_id

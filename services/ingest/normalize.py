@@ -5,7 +5,6 @@ in order, times in UTC. Its hash is `ce_bodyhash`, so that the router can tell a
 `received_at` and workspace are put before it afterwards, because they say nothing about what was said.
 """
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -13,7 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from services.ingest.plain import PlainFeedback, read_plain
+from services.ingest.characters import id_issue, is_visible
+from services.ingest.plain import PlainFeedback, encode, read_plain, read_plain_bytes
 from services.ingest.sources import Ranges
 from shared.errors import Rejected
 from shared.events.envelope import CUSTOMER_ACTIVITY, FEEDBACK_RECEIVED, WORK_DECLINED, WORK_SHIPPED, rfc3339
@@ -21,10 +21,10 @@ from shared.events.feedback import Activity, Feedback, Work
 from shared.events.identity import Pseudonyms, body_hash, customer_of, delivery_id
 from shared.log import Headers, Message
 from shared.topics import RECEIVED, named
+from shared.web import strict_json
 from shared.web.problems import FORMS, FieldError
 from shared.web.strict_json import shown
 
-ID_MAX_CHARS = 255
 KEPT_SOURCES = 1_000
 MODELS: Mapping[str, type[BaseModel]] = {
     FEEDBACK_RECEIVED: Feedback,
@@ -33,10 +33,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
     WORK_DECLINED: Work,
 }
 
-_encode = msgspec.json.Encoder(order="sorted").encode
 _read_feedback = Feedback.__pydantic_validator__.validate_python
-# Letters of the Hangul fillers and the Braille blank: they take room and show nothing.
-_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
 
 
 class Invalid(Rejected):
@@ -70,11 +67,19 @@ class Event(NamedTuple):
 # ── accept ───────────────────────────────────────────────────────────────────────────────────────
 
 
+def read_feedback(raw: bytes, ranges: Ranges) -> Content:
+    """The native body as it came. Raises `Invalid`, `Malformed`, `Unacceptable`."""
+    found = read_plain_bytes(raw)
+    if found is not None and _is_good(found[0], ranges):
+        return _plain_content(*found)
+    return modelled_content(strict_json.loads(raw), ranges)
+
+
 def feedback_content(value: Any, ranges: Ranges) -> Content:
-    """The native body. Raises `Invalid`."""
+    """The native body, decoded already. Raises `Invalid`."""
     plain = read_plain(value)
-    if plain is not None and not _wrong_with(plain, ranges):
-        return _plain_content(plain)
+    if plain is not None and _is_good(plain, ranges):
+        return _plain_content(plain, encode(plain))
     return modelled_content(value, ranges)
 
 
@@ -132,11 +137,26 @@ def _message(error: Any) -> str:
             return str(error["msg"]).removeprefix("Value error, ")
 
 
-def _wrong_with(feedback: Feedback | PlainFeedback, ranges: Ranges) -> list[FieldError]:
+def _is_good(feedback: PlainFeedback, ranges: Ranges) -> bool:
+    """Whether `_wrong_with` would find nothing."""
+    for score in feedback.scores:
+        allowed = ranges.get(score.metric)
+        if allowed is None or not allowed[0] <= score.value <= allowed[1]:
+            return False
+        if score.metric == "hmd" and score.value not in allowed:
+            return False
+    if feedback.text is None and not feedback.scores:
+        return False
+    if feedback.external_id is not None and id_issue(feedback.external_id):
+        return False
+    customer = feedback.customer
+    return customer is None or customer.id is None or is_visible(customer.id)
+
+
+def _wrong_with(feedback: Feedback, ranges: Ranges) -> list[FieldError]:
     """What the model cannot say: ranges, ids fit to be compared, and that something was said at all."""
     errors: list[FieldError] = []
-    scores: Sequence[Any] = feedback.scores
-    for index, score in enumerate(scores):
+    for index, score in enumerate(feedback.scores):
         allowed = ranges.get(score.metric)
         if allowed is None:
             message = f"is not a known metric ({', '.join(sorted(ranges))}): add it under metrics: in sources.yaml"
@@ -156,35 +176,6 @@ def _wrong_with(feedback: Feedback | PlainFeedback, ranges: Ranges) -> list[Fiel
     return errors
 
 
-def is_visible(text: str | None) -> bool:
-    """Whether there is anything to read: not only spaces, controls, and characters that show nothing."""
-    if not text:
-        return False
-    for character in text:
-        if character.isalnum() and character not in _BLANK:
-            return True
-        if character not in _BLANK and unicodedata.category(character)[0] in "LNPS":
-            return True
-    return False
-
-
-def id_issue(value: str) -> str | None:
-    """Why an id cannot be compared byte for byte with what its sender means by it, or could harm who uses it."""
-    if not value or len(value) > ID_MAX_CHARS:
-        return f"must have 1 to {ID_MAX_CHARS} characters"
-    if "../" in value or value.endswith(".."):
-        return "must not hold a path that climbs"
-    if value[0] == " " or value[-1] == " ":
-        return "must not begin or end with a space"
-    if value.isascii():
-        return None if value.isprintable() else "must not hold control characters"
-    if not unicodedata.is_normalized("NFC", value):
-        return "must be in Unicode normal form C"
-    if any(unicodedata.category(c)[0] == "C" or unicodedata.category(c) in {"So", "Zl", "Zp"} for c in value):
-        return "must hold letters, digits and punctuation only"
-    return None
-
-
 # ── build ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -198,18 +189,14 @@ def content_of(kind: str, model: Any, source: str) -> Content:
         members["type"] = kind
     external_id: str | None = getattr(model, "external_id", None)
     return _content(
-        kind, source, _who(getattr(model, "customer", None)), external_id, members.get("occurred_at"), _encode(members)
+        kind, source, _who(getattr(model, "customer", None)), external_id, members.get("occurred_at"), encode(members)
     )
 
 
-def _plain_content(feedback: PlainFeedback) -> Content:
-    """The same for what the compiled reader took, which has written numbers and times in their one form."""
-    if not is_visible(feedback.text):
-        feedback.text = None
+def _plain_content(feedback: PlainFeedback, canonical: bytes) -> Content:
+    """The same for what the compiled reader took."""
     who = _who(feedback.customer)
-    return _content(
-        FEEDBACK_RECEIVED, feedback.source, who, feedback.external_id, feedback.occurred_at, _encode(feedback)
-    )
+    return _content(FEEDBACK_RECEIVED, feedback.source, who, feedback.external_id, feedback.occurred_at, canonical)
 
 
 def _who(customer: Any) -> str | None:

@@ -2,7 +2,12 @@
 
 `Feedback` in `shared.events` is the one model; what this reader takes, that model takes too, with the same canonical
 bytes (a property test holds it to that). It is the stricter of the two: what it does not take may still be good, and
-goes to the model, which has the last word and names what is wrong. Most of what comes is plain, and costs a quarter.
+goes to `strict_json` and the model, which have the last word and name what is wrong. Most of what comes is plain.
+
+From bytes it decodes straight into the struct, and proves by a count that nothing was lost on the way. Without white
+space each key is followed by `":`; a text can hold that too, but then its canonical form holds it as often, since no
+escape that could hide a quote or a colon is let through. A key that came twice, or was left out of the canonical form,
+leaves the sender's bytes with more of them.
 """
 
 import re
@@ -12,8 +17,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from services.ingest.characters import is_visible
+from shared.errors import Rejected
 from shared.events.envelope import rfc3339
 from shared.events.feedback import TEXT_MAX_CHARS
+from shared.web import strict_json
 
 _Label = Annotated[str, Meta(min_length=1, max_length=255)]
 _Language = Annotated[str, Meta(pattern=r"\A[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*\Z", max_length=35)]
@@ -75,32 +83,61 @@ class PlainFeedback(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 _convert = msgspec.convert
+_decode = msgspec.json.Decoder(PlainFeedback, float_hook=strict_json.finite).decode
+_WHITE_SPACE = b" \t\r\n"
+encode = msgspec.json.Encoder(order="sorted").encode
+"""The canonical form: keys in order, nothing that is null or empty."""
 NOBODY = _Customer()
 
 
+def read_plain_bytes(raw: bytes) -> tuple[PlainFeedback, bytes] | None:
+    """The feedback and its canonical form, from JSON as it was sent. None: ask `strict_json` and the model."""
+    if len(raw) > strict_json.MAX_VALUES or b"\\u00" in raw:
+        return None
+    try:
+        feedback = _decode(raw)
+        if feedback.attributes:
+            strict_json.measure(feedback.attributes, strict_json.MAX_DEPTH - 1, strict_json.MAX_VALUES)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, Rejected):
+        return None
+    if not _settled(feedback):
+        return None
+    canonical = encode(feedback)
+    if raw.translate(None, _WHITE_SPACE).count(b'":') != canonical.count(b'":'):
+        return None
+    return feedback, canonical
+
+
 def read_plain(value: Any) -> PlainFeedback | None:
-    """The feedback, its numbers and times in their one form. None: ask the model."""
+    """The same from JSON that was decoded already."""
     try:
         feedback: PlainFeedback = _convert(value, PlainFeedback)
     except (msgspec.ValidationError, OverflowError):
         return None
+    return feedback if _settled(feedback) else None
+
+
+def _settled(feedback: PlainFeedback) -> bool:
+    """Numbers and times in their one form; false where there is none that this reader is sure of."""
+    if feedback.text is not None and not is_visible(feedback.text):
+        return False
     for score in feedback.scores:
         number = score.value
         if type(number) is float and number.is_integer():
             score.value = int(number)
         if not -_WHOLE_MAX <= number <= _WHOLE_MAX:
-            return None
+            return False
     if feedback.occurred_at is not None:
         if not _TIME.match(feedback.occurred_at):
-            return None
+            return False
         try:
             at = datetime.fromisoformat(feedback.occurred_at)
         except ValueError:
-            return None
+            return False
         if feedback.occurred_at[-1] == "Z" and len(feedback.occurred_at) == _WHOLE_SECONDS_CHARS:
             feedback.occurred_at = feedback.occurred_at[:-1] + ".000Z"
         else:
             feedback.occurred_at = rfc3339(at.astimezone(UTC))
     if feedback.customer == NOBODY:
         feedback.customer = None
-    return feedback
+    return True

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from services.ingest.normalize import MODELS, Content, Invalid, event_content, field_errors, id_issue
+from services.ingest.characters import id_issue
+from services.ingest.normalize import MODELS, Content, Invalid, event_content, field_errors
 from services.ingest.sources import Ranges
 from shared.events.envelope import FEEDBACK_RECEIVED
 from shared.events.feedback import TEXT_MAX_CHARS

@@ -44,7 +44,8 @@ class Unacceptable(Rejected):
         self.path = path
 
 
-def _finite(digits: str) -> float:
+def finite(digits: str) -> float:
+    """Raises `ValueError` for what is too large for a double."""
     number = float(digits)
     if math.isinf(number):
         raise ValueError("not finite")
@@ -52,7 +53,7 @@ def _finite(digits: str) -> float:
 
 
 # msgspec's own parser takes 10 µs for a float at the edge of the range; Python's takes half a microsecond for any.
-_decode = msgspec.json.Decoder(float_hook=_finite).decode
+_decode = msgspec.json.Decoder(float_hook=finite).decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _WHITE_SPACE = b" \t\r\n"
 # Where a value ends; what it is, is another's question: numbers stay text.
@@ -72,7 +73,7 @@ def loads(raw: bytes, *, max_depth: int = MAX_DEPTH, max_values: int = MAX_VALUE
         raise _too_deep(max_depth) from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _exact(raw, max_depth, max_values)
-    keys = _measure(value, max_depth, max_values)
+    keys = measure(value, max_depth, max_values)
     if raw.translate(None, _WHITE_SPACE).count(b'":') != keys or (b"\\" in raw and b"\\u0000" in raw):
         return _exact(raw, max_depth, max_values)
     return value
@@ -154,7 +155,7 @@ def _refuse_too_many(raw: bytes, max_values: int) -> None:
         raise Unacceptable(f"There are more than {max_values:,} values.", "")
 
 
-def _measure(value: Any, max_depth: int, max_values: int) -> int:
+def measure(value: Any, max_depth: int, max_values: int) -> int:
     """How many keys there are, level by level. Refuses what is too deep or too many."""
     if not isinstance(value, dict | list):
         return 0
@@ -188,7 +189,7 @@ def _exact(raw: bytes, max_depth: int, max_values: int) -> Any:
         raise _too_deep(max_depth) from None
     except json.JSONDecodeError as error:
         raise _not_json(error) from None
-    _measure(value, max_depth, max_values)
+    measure(value, max_depth, max_values)
     _refuse_unkeepable(value)
     return value
 

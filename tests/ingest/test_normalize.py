@@ -8,20 +8,22 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from services.ingest.characters import id_issue, is_visible
 from services.ingest.normalize import (
     Builder,
     Content,
     Invalid,
     event_content,
     feedback_content,
-    id_issue,
-    is_visible,
     modelled_content,
+    read_feedback,
 )
-from services.ingest.plain import read_plain
+from services.ingest.plain import read_plain, read_plain_bytes
+from shared.errors import Rejected
 from shared.events.envelope import Envelope
 from shared.events.feedback import METRIC_RANGES, FeedbackReceived
 from shared.events.identity import NAMESPACE, Kind, Pseudonyms, delivery_id, fresh_id, joined
+from shared.web import strict_json
 
 RANGES = METRIC_RANGES | {"huge": (-1e300, 1e300)}
 PSEUDONYMS = Pseudonyms("secret")
@@ -133,6 +135,72 @@ def test_the_short_way_and_the_model_never_differ(body: dict[str, Any]) -> None:
     assert outcome(feedback_content, body) == outcome(modelled_content, body)
 
 
+def read_exactly(raw: bytes) -> Content | str:
+    """By the standard library's reader and the model: the long way."""
+    try:
+        return modelled_content(strict_json._exact(raw, strict_json.MAX_DEPTH, strict_json.MAX_VALUES), RANGES)
+    except Rejected as error:
+        return type(error).__name__
+
+
+def read_as_served(raw: bytes) -> Content | str:
+    try:
+        return read_feedback(raw, RANGES)
+    except Rejected as error:
+        return type(error).__name__
+
+
+# What could hide a key that came twice from a count of `":`.
+tricky = st.lists(
+    st.sampled_from(
+        ['":', '" :', '"', ":", "\\", '\\":', "\\u0022:", "\0", "\ud800", "é", "好", " ", "\n", "{", "}", "/", "a"]
+    ),
+    max_size=5,
+).map("".join)
+writings = st.sampled_from(
+    [
+        {"ensure_ascii": True},
+        {"ensure_ascii": False},
+        {"ensure_ascii": False, "separators": (",", ":")},
+        {"ensure_ascii": False, "separators": (" ,", " : ")},
+        {"ensure_ascii": False, "indent": 2},
+    ]
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(bodies, tricky, st.dictionaries(tricky, tricky, max_size=2), writings, st.booleans(), st.booleans())
+def test_bytes_are_read_as_the_long_way_reads_them(
+    body: dict[str, Any], text: str, attributes: dict[str, str], writing: dict[str, Any], twice: bool, escaped: bool
+) -> None:
+    body = body | {"title": text} | ({"attributes": attributes} if attributes else {})
+    written = json.dumps(body, **writing)
+    if escaped:
+        written = written.replace('\\"', "\\u0022")
+    if twice:
+        written = written.replace("{", '{"text":"first",', 1)
+    try:
+        raw = written.encode("utf-8", "surrogatepass")
+    except UnicodeEncodeError:
+        return
+    assert read_as_served(raw) == read_exactly(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"source":"s","text":"a","text":"b\\u0022:"}',
+        b'{"source":"s","text":"a","text":"b\\":"}',
+        b'{"source":"s","text":"\\":","text":"b"}',
+        b'{"source":"s","text":"t","attributes":{"a":1,"a":2}}',
+        b'{"source":"s","text":"t","scores":[{"metric":"nps","value":1,"value":2}]}',
+    ],
+)
+def test_a_key_that_comes_twice_is_not_hidden_by_what_stands_in_a_text(raw: bytes) -> None:
+    assert read_plain_bytes(raw) is None
+    assert read_as_served(raw) == "Malformed"
+
+
 def test_the_short_way_is_the_usual_one() -> None:
     body = {
         "source": "app-store",
@@ -151,6 +219,10 @@ def test_the_short_way_is_the_usual_one() -> None:
         "attributes": {"a": {"b": [1, None]}},
     }
     assert read_plain(as_json(body)) is not None
+    for written in (json.dumps(body), json.dumps(body, ensure_ascii=False, indent=1)):
+        found = read_plain_bytes(written.encode())
+        assert found is not None
+        assert found[1] == feedback_content(body, RANGES).canonical
 
 
 @settings(max_examples=300, deadline=None)
