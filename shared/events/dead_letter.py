@@ -3,15 +3,20 @@
 The record's own headers stay; ours stand beside them with the prefix `dlq_` (Spring Kafka's dead-letter set).
 A value too large for one record beside those headers is cut into parts under one key, so they share a partition
 and stand in order; `whole` joins them.
+
+What is sent again goes to who could not process it, and to nobody else: the router alone reads what was received, so it
+goes there; of what the router wrote, teams have had theirs, so it goes to a topic that says for whom it is.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.log import Headers, Message, Record
-from shared.topics import DEAD_LETTER, DEFAULT_WORKSPACE, MAX_MESSAGE_BYTES, named
+from shared.topics import DEAD_LETTER, DEFAULT_WORKSPACE, MAX_MESSAGE_BYTES, RECEIVED, REDRIVE, named
 
 PREFIX = "dlq_"
+REDRIVE_FOR = "redrive_for"
+"""The header of a record on `feedback.redrive`: the one service that it is for."""
 PART_BYTES = MAX_MESSAGE_BYTES - 512 * 1024
 REASON_MAX_CHARS = 500
 MAX_REDRIVE_DIGITS = 9
@@ -112,10 +117,15 @@ def whole(records: Sequence[Record]) -> list[DeadLetter]:
 
 
 def redriven(letter: DeadLetter) -> Message:
-    """The original, to be appended to its topic again; `redrive` counts up, so it is no repeat of itself."""
-    count = _redrives(letter.headers) + 1
-    headers = [(name, value) for name, value in letter.headers if name != "redrive"]
-    return Message(letter.original_topic, letter.key, letter.value, [*headers, ("redrive", str(count).encode())])
+    """The original, to be appended again; `redrive` counts up, so it is no repeat of itself."""
+    headers = [(name, value) for name, value in letter.headers if name not in ("redrive", REDRIVE_FOR)]
+    headers.append(("redrive", str(_redrives(letter.headers) + 1).encode()))
+    before, _, bare = letter.original_topic.rpartition("feedback.")
+    topic = letter.original_topic
+    if f"feedback.{bare}" != RECEIVED:
+        topic = before + REDRIVE
+        headers.append((REDRIVE_FOR, letter.service.encode()))
+    return Message(topic, letter.key, letter.value, headers)
 
 
 def _redrives(headers: Headers) -> int:

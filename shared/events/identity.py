@@ -3,7 +3,6 @@
 Parts are joined with their lengths before them, so that ("a", "bc") and ("ab", "c") differ.
 """
 
-import hmac
 import os
 import uuid
 from hashlib import sha1, sha256
@@ -13,6 +12,7 @@ Kind = Literal["ext", "key", "ce", "hook"]
 
 # Our namespace for UUIDv5 (RFC 9562 §5.5): made once, never changed, or every id changes.
 NAMESPACE = uuid.UUID("6f1d3a52-7c1e-5b0e-9a54-0d3f6b7c2e11")
+_NAMESPACE_BYTES = NAMESPACE.bytes
 
 
 # The variant bits of RFC 9562, by the hex digit that holds them.
@@ -29,8 +29,8 @@ def delivery_id(kind: Kind, workspace: str, source: str, value: str) -> str:
     `ext`: the sender's own id; `key`: its Idempotency-Key; `ce`: CloudEvents' (source, id); `hook`: what the
     connector says identifies a delivery.
     """
-    name = joined(kind, workspace, source, value).encode()
-    return _uuid(sha1(NAMESPACE.bytes + name, usedforsecurity=False).hexdigest(), "5")
+    name = f"{len(kind)}:{kind}{len(workspace)}:{workspace}{len(source)}:{source}{len(value)}:{value}"  # as `joined`
+    return _uuid(sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).hexdigest(), "5")
 
 
 def fresh_id() -> str:
@@ -49,16 +49,23 @@ def body_hash(canonical: bytes) -> str:
 
 
 class Pseudonyms:
-    """Names that stand for a customer on topics, where no e-mail address may stand. Keyed by FLYWHEEL_SECRET."""
+    """Names that stand for a customer on topics, where no e-mail address may stand. Keyed by FLYWHEEL_SECRET.
+
+    HMAC-SHA-256 (RFC 2104) by its two hashes, whose key blocks are hashed once: `hmac` takes three times as long, and
+    every event has one.
+    """
 
     def __init__(self, secret: str) -> None:
-        self._mac = hmac.new(sha256(b"flywheel pseudonyms\0" + secret.encode()).digest(), digestmod="sha256")
+        block = sha256(b"flywheel pseudonyms\0" + secret.encode()).digest().ljust(sha256().block_size, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
 
     def key(self, workspace: str, who: str) -> bytes:
         """The partition key: HMAC of the workspace and the customer (else the feedback's id); 32 hex digits."""
-        mac = self._mac.copy()
-        mac.update(joined(workspace, who).encode())
-        return mac.hexdigest()[:32].encode()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{len(workspace)}:{workspace}{len(who)}:{who}".encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()[:32].encode()
 
 
 def customer_of(customer_id: str | None, email: str | None) -> str | None:

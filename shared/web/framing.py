@@ -5,7 +5,9 @@ Refused is what two parsers could read in two ways: a proxy and we would see two
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 import httptools
 
@@ -13,6 +15,8 @@ from shared.web.problems import Problem, malformed
 
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 MAX_CONNECTIONS = 10_000
+KEPT_TARGETS = 256
+KEPT_TARGET_MAX_BYTES = 64
 
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+")
 _METHOD_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64} [/*h]")
@@ -67,6 +71,28 @@ def check_address(url: bytes) -> None:
         raise Refused(malformed("The address must be a path."))
     if b"//" in path or _ENCODED_SEPARATOR.search(path) or _DOT_SEGMENT.search(path):
         raise Refused(malformed("The address holds an empty or dotted segment, or an encoded separator."))
+
+
+class Target(NamedTuple):
+    path: str
+    """Decoded."""
+    raw_path: bytes
+    query: bytes
+
+
+def target_of(url: bytes) -> Target:
+    """A request target that `check_address` let pass."""
+    return _kept_target(url) if len(url) <= KEPT_TARGET_MAX_BYTES else _target(url)
+
+
+def _target(url: bytes) -> Target:
+    parsed = httptools.parse_url(url)
+    path = parsed.path.decode("ascii")
+    return Target(unquote(path) if "%" in path else path, parsed.path, parsed.query or b"")
+
+
+# The busiest addresses are few and short.
+_kept_target = lru_cache(maxsize=KEPT_TARGETS)(_target)
 
 
 def bad_framing(detail: str) -> Problem:

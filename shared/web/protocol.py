@@ -18,7 +18,6 @@ import asyncio
 import resource
 from math import inf
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 import httptools
 import uvicorn
@@ -29,6 +28,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from shared.web.body import timed_out
+from shared.web.cycle import Cycle
 from shared.web.framing import (
     MAX_CONNECTIONS,
     METHODS,
@@ -41,8 +41,10 @@ from shared.web.framing import (
     method_not_allowed,
     no_host,
     problem_of,
+    target_of,
 )
 from shared.web.problems import Problem, malformed, problem_response, send_problem
+from shared.web.sweeper import sweeper
 
 MAX_PIPELINED = 16
 MAX_LINGERING_BYTES = 8 * 1024 * 1024
@@ -83,13 +85,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_since = 0.0
         self._hosts = 0
         self._offered_upgrade = False
+        self._asgi: Any = {"version": self.asgi_version, "spec_version": "2.3"}
 
     # ── the connection ──
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.deadline = self.loop.time() + self.limits.idle_s
-        _sweeper(self.server_state, self.limits.sweep_s).wake(self.loop)
+        sweeper(self.server_state, self.limits.sweep_s).wake(self.loop)
         if len(self.connections) > self.limits.max_connections:
             self._make_room()
 
@@ -180,7 +183,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._phase = _HEAD
         self._timed = False
         self._wire_bytes = self._body_bytes = self._hosts = 0
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase != _HEAD:
@@ -194,20 +199,50 @@ class GuardedProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._check_head()
-        if self.parser.should_upgrade():
+        parser = self.parser
+        method, version = parser.get_method(), parser.get_http_version()
+        self._check_head(method, version)
+        if parser.should_upgrade():
             self._offered_upgrade = True  # not begun yet: see `_feed`
             return
         self._phase = _BODY
         self._timed = False
-        if len(self.tasks) < self.limits.max_requests:
-            super().on_headers_complete()
+        path, raw_path, query = target_of(self.url)
+        self.scope = {
+            "type": "http",
+            "asgi": self._asgi,
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item]
+            "root_path": "",
+            "method": method.decode("ascii"),
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+        earlier = self.cycle
+        cycle = self.cycle = Cycle(
+            self.scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            self.access_log,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            version != "1.0" and parser.should_keep_alive() and not self._last,
+            self.on_response_complete,
+        )
+        app: Any = self.app if len(self.tasks) < self.limits.max_requests else _too_busy
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(cycle, app)
         else:
-            self.app = _too_busy
-            super().on_headers_complete()
-            self.app = self.config.loaded_app
-        if self._last:
-            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -224,9 +259,12 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._phase = _DONE
         self.deadline = inf
-        super().on_message_complete()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
-    def _check_head(self) -> None:
+    def _check_head(self, method: bytes, version: str) -> None:
         limits = self.limits
         if len(self.headers) > limits.max_headers:
             raise Refused(headers_too_large(limits))
@@ -234,18 +272,17 @@ class GuardedProtocol(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > limits.max_header_bytes:
                 raise Refused(headers_too_large(limits))
-        if self.parser.get_method() not in METHODS:
+        if method not in METHODS:
             raise Refused(method_not_allowed())
-        if self._hosts == 0 or self.parser.get_http_version() != "1.1":
-            self._check_old_version()
+        if self._hosts == 0 or version != "1.1":
+            self._check_old_version(version)
         url = self.url
         if url[:1] != b"/" or b"//" in url or b"/." in url or b"%" in url:
             check_address(url)
         if len(self.pipeline) >= MAX_PIPELINED:
             raise Refused(malformed("Too many requests stand in line on one connection."))
 
-    def _check_old_version(self) -> None:
-        version = self.parser.get_http_version()
+    def _check_old_version(self, version: str) -> None:
         if version == "1.1":
             raise Refused(no_host())
         if version != "1.0":
@@ -353,39 +390,6 @@ class _Lingering:
             self._protocol.linger()
         else:
             self._protocol.transport.close()
-
-
-class _Sweeper:
-    """Looks at the deadlines of a server's connections, as long as there are any."""
-
-    def __init__(self, connections: "set[Any]", every_s: float) -> None:
-        self._connections = connections
-        self._every_s = every_s
-        self._awake = False
-
-    def wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._awake:
-            self._awake = True
-            loop.call_later(self._every_s, self._sweep, loop)
-
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        for connection in list(self._connections):
-            if connection.deadline <= now or connection.write_deadline <= now:
-                connection.overdue(now)
-        self._awake = False
-        if self._connections:
-            self.wake(loop)
-
-
-_sweepers: "WeakKeyDictionary[ServerState, _Sweeper]" = WeakKeyDictionary()
-
-
-def _sweeper(state: ServerState, every_s: float) -> _Sweeper:
-    found = _sweepers.get(state)
-    if found is None:
-        found = _sweepers[state] = _Sweeper(state.connections, every_s)
-    return found
 
 
 # ── refusals ──

@@ -1,5 +1,7 @@
 """Content → event. Properties on generated bodies, tables for what a person would look up."""
 
+import hashlib
+import hmac
 import json
 import uuid
 from typing import Any, cast
@@ -260,6 +262,13 @@ def test_a_value_is_a_feedback_received_and_its_headers_are_the_envelopes(body: 
     assert dict(event.message.headers) == expected
     assert envelope.time == value.get("occurred_at", value["received_at"])
     assert event.message.topic == "acme.feedback.received"
+
+
+@given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=300))
+def test_a_pseudonym_is_the_standards_hmac(secret: str, workspace: str, who: str) -> None:
+    key = hashlib.sha256(b"flywheel pseudonyms\0" + secret.encode()).digest()
+    expected = hmac.digest(key, joined(workspace, who).encode(), "sha256").hex()[:32].encode()
+    assert Pseudonyms(secret).key(workspace, who) == expected
 
 
 def test_the_key_is_the_customers_else_the_events_own() -> None:
