@@ -16,6 +16,7 @@ RECEIVED = "feedback.received"
 DECISIONS = "feedback.decisions"
 CASES = "feedback.cases"
 DEAD_LETTER = "feedback.dead-letter"
+REDRIVE = "feedback.redrive"
 ROUTED_PREFIX = "feedback.routed."
 
 
@@ -42,8 +43,8 @@ def all_topics(
     teams: Iterable[str], workspace: str = DEFAULT_WORKSPACE, partitions: int = DEFAULT_PARTITIONS
 ) -> list[Topic]:
     """Every topic of a workspace. Received: customer's key, 7 days, which is also how far back a repeat is
-    recognised. Routed and decisions: customer's key. Cases: the case's id, for good. Dead letters: the
-    original key."""
+    recognised. Routed and decisions: customer's key. Cases: the case's id, for good. Dead letters, and what is
+    sent again of those whose topic others read too: the original key."""
     month = timedelta(days=30)
     wanted = [
         Topic(RECEIVED, timedelta(days=7), partitions),
@@ -51,5 +52,6 @@ def all_topics(
         Topic(DECISIONS, month, partitions),
         Topic(CASES, None, partitions),
         Topic(DEAD_LETTER, month, partitions),
+        Topic(REDRIVE, month, partitions),
     ]
     return [Topic(named(workspace, t.name), t.retention, t.partitions) for t in wanted]

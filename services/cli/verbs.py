@@ -413,7 +413,7 @@ def dlq_redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent again, and send nothing.")] = False,
     json_: Json = False,
 ) -> None:
-    """Send the original bytes to their topic again, marked `redrive: n`."""
+    """Send the original bytes again to who could not process them, marked `redrive: n`; no subscriber sees it twice."""
     from services.cli import operate
 
     sent, left = operate.redrive(letter_ids or [], dry_run)

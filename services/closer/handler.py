@@ -42,7 +42,7 @@ from shared.events.dead_letter import dead_letter_of
 from shared.events.identity import Pseudonyms
 from shared.log import Consumer, Log, Producer, Reader, Record, TopicPartition
 from shared.telemetry import get_logger
-from shared.topics import DECISIONS, ROUTED_PREFIX
+from shared.topics import DECISIONS, REDRIVE, ROUTED_PREFIX
 
 GROUP = "closer"
 LANES = 2
@@ -59,9 +59,10 @@ _log = get_logger("closer")
 
 
 def ours(topic: str) -> bool:
-    """The routed topic of a team, or the decisions, of any workspace (another's name stands before, with a dot)."""
-    bare = topic[topic.find("feedback.") :] if topic.endswith(DECISIONS) or ROUTED_PREFIX in topic else ""
-    return bare == DECISIONS or bare.startswith(ROUTED_PREFIX)
+    """The routed topic of a team, the decisions, or what is sent again, of any workspace (another's name stands before,
+    with a dot)."""
+    bare = topic[topic.rfind("feedback.") :]
+    return bare in (DECISIONS, REDRIVE) or bare.startswith(ROUTED_PREFIX)
 
 
 @dataclass(slots=True)

@@ -15,11 +15,12 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from shared.errors import Rejected
+from shared.events.dead_letter import REDRIVE_FOR
 from shared.events.envelope import FEEDBACK_DECIDED, FEEDBACK_ROUTED
 from shared.events.feedback import Kind, Priority, SentimentLabel
 from shared.events.identity import customer_of
 from shared.log import Record
-from shared.topics import DEFAULT_WORKSPACE
+from shared.topics import DEFAULT_WORKSPACE, REDRIVE
 
 LOOP_SOURCE = "loop"
 MERGES_FOLLOWED = 10
@@ -145,8 +146,10 @@ _loop = msgspec.json.Decoder(_Loop)
 
 
 def read(record: Record) -> Feedback | DecisionRead | None:
-    """None: a watcher's copy, or an event type that we do not know yet. Raises `Poison`."""
+    """None: a watcher's copy, an event type that we do not know yet, or sent again for another service. Raises `Poison`."""
     headers = dict(record.headers)
+    if record.topic.endswith(REDRIVE) and headers.get(REDRIVE_FOR) != b"closer":
+        return None
     kind = headers.get("ce_type", b"").decode("latin-1")
     if kind == FEEDBACK_ROUTED:
         return _feedback(record, headers)

@@ -102,6 +102,7 @@ def document(teams: Iterable[str]) -> dict[str, Any]:
         CASES, "case", [CASE_CHANGED], "Everything that happened to a case, with a per-case sequence; at least once."
     )
     channel(DEAD_LETTER, "original", ["dead-letter"], "What could not be processed: original bytes, where from, why.")
+    # `feedback.redrive` is between an operator and the service that it says; nobody else has a use for it.
     return {
         "asyncapi": "3.1.0",
         "info": {

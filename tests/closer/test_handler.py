@@ -4,6 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from services.closer.handler import GROUP, Handler, ours
 from services.closer.records import Poison, read
 from shared.errors import Fenced, Rejected, Transient
-from shared.events.dead_letter import whole
+from shared.events.dead_letter import redriven, whole
 from shared.log import Message, Record, TopicPartition
 from tests.closer.world import World, decision, eventually, feedback, message
 
@@ -297,6 +298,9 @@ def test_which_topics_are_the_closers() -> None:
         "feedback.decisions": True,
         "acme.feedback.routed.sales": True,
         "acme.feedback.decisions": True,
+        "feedback.feedback.decisions": True,
+        "feedback.redrive": True,
+        "acme.feedback.redrive": True,
         "feedback.received": False,
         "feedback.cases": False,
         "feedback.dead-letter": False,
@@ -348,6 +352,39 @@ async def test_poison_goes_to_the_dead_letters_with_its_bytes_and_stops_nobody(w
     assert letter.value == value
     assert letter.original_topic == "feedback.routed.support"
     assert "CANARY" not in letter.detail
+
+
+async def test_what_is_redriven_has_its_effect_once_and_no_subscriber_sees_it_again(world: World) -> None:
+    value = feedback()
+    sent = message(value)
+    await world.send(sent._replace(value=b"not json"))
+    async with world.running():
+        await world.caught_up()
+        (letter,) = whole(await world.records("feedback.dead-letter"))
+        mended = redriven(replace(letter, value=sent.value))
+        await world.send(mended, mended, mended._replace(headers=[*sent.headers, ("redrive_for", b"console")]))
+        await world.caught_up()
+    assert [event["what"] for event in await world.rows("SELECT what FROM published.timeline ORDER BY sequence")] == [
+        "opened"
+    ]
+    assert await world.value("SELECT topic FROM published.feedback WHERE id = $1", value["id"]) == "feedback.redrive"
+    (routed,) = await world.records(sent.topic)
+    assert (routed.value, dict(routed.headers).get("redrive")) == (b"not json", None)
+
+
+async def test_what_fails_again_is_buried_again_and_counts_up(world: World) -> None:
+    await world.send(message(feedback())._replace(value=b"not json"))
+    async with world.running():
+        await world.caught_up()
+        (letter,) = whole(await world.records("feedback.dead-letter"))
+        await world.send(redriven(letter))
+        await world.caught_up()
+    letters = sorted(whole(await world.records("feedback.dead-letter")), key=lambda one: one.attempts)
+    assert [(one.attempts, one.original_topic) for one in letters] == [
+        (1, "feedback.routed.support"),
+        (2, "feedback.redrive"),
+    ]
+    assert redriven(letters[1]).topic == "feedback.redrive"
 
 
 async def test_what_only_the_database_refuses_is_found_in_a_batch_and_buried_alone(world: World) -> None:

@@ -171,7 +171,7 @@ class World:
                 "SELECT coalesce(sum(p.next_offset - coalesce(c.position, 0)), 0) FROM log.topic t"
                 " JOIN log.partition p ON p.topic_id = t.id"
                 " LEFT JOIN closer.position c ON c.topic = t.name AND c.partition = p.partition"
-                " WHERE t.name LIKE 'feedback.routed.%' OR t.name = 'feedback.decisions'"
+                " WHERE t.name LIKE 'feedback.routed.%' OR t.name IN ('feedback.decisions', 'feedback.redrive')"
             )
             return bool(behind == 0)
 

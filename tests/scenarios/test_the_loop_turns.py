@@ -1,14 +1,22 @@
 """One event from its post to the customer's yes, as users run it: one process on embedded parts, four processes on
 Postgres, four processes on Kafka and Postgres. Real mail goes to a real SMTP server."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
 
+from shared.events.dead_letter import DeadLetter
+from shared.log import TopicPartition
+from shared.log.choose import open_log
+from shared.settings import read_settings
+from shared.topics import routed
+from tests.closer.world import feedback, message
 from tests.deployment import Deployment
 from tests.mailbox import Mailbox, plain
 
@@ -143,6 +151,55 @@ def test_the_verbs_speak_to_the_running_service(deployment: Deployment) -> None:
     )
     assert due["acknowledge"]["wall"] == "2026-11-23T17:00:00.000Z"
     assert deployment.flywheel("dlq", "list", "--json").stdout.strip() == '{\n  "items": []\n}'
+
+
+def test_what_the_closer_could_not_take_is_sent_again_to_it_alone(deployment: Deployment) -> None:
+    value = feedback()
+    routed_event = message(value)
+    letter = DeadLetter(
+        id="feedback.routed.support/0/0",
+        service="closer",
+        reason="not-handled",
+        detail="DataError",
+        attempts=1,
+        original_topic=routed_event.topic,
+        key=routed_event.key,
+        value=routed_event.value,
+        headers=routed_event.headers,
+    )
+    assert asyncio.run(_appended(deployment, letter)) == 0
+    for _ in range(2):
+        # A busy broker may leave it unknown whether it was sent: then an operator says it again, too.
+        said = deployment.until(lambda: deployment.flywheel("dlq", "redrive", letter.id).stdout, CalledProcessError)
+        assert said == f"sent {letter.id}\n"
+    trace = _traced(deployment, deployment.http("console"), value["id"], lambda t: t["case"] is not None)
+    assert trace["case"]["state"] == "open"
+    assert asyncio.run(_appended(deployment)) == 0, "a subscriber sees nothing of it"
+    assert [row["id"] for row in json.loads(deployment.flywheel("cases", "--json").stdout)["items"]] == [
+        trace["case"]["id"]
+    ]
+
+
+async def _appended(deployment: Deployment, *letters: DeadLetter) -> int:
+    """Put these among the dead letters; how many records the support team's topic has."""
+    settings = read_settings(deployment.env, data_dir=deployment.data_dir)
+    if "all" in deployment.procs and not settings.kafka_bootstrap_servers:
+        settings = settings.with_database(
+            json.loads((deployment.data_dir / "running.json").read_text())["database_url"]
+        )
+    log = await open_log(settings)
+    producer, reader = await log.producer(), await log.reader()
+    try:
+        for letter in letters:
+            await producer.append(letter.messages())
+        topic = routed("support")
+        places = [TopicPartition(topic, partition) for partition in range(await reader.partitions(topic))]
+        bounds = [await reader.bounds(place) for place in places]
+        return sum(end - start for start, end in bounds)
+    finally:
+        await producer.close()
+        await reader.close()
+        await log.close()
 
 
 def _traced(deployment: Deployment, console: Any, feedback_id: str, good: Any) -> dict[str, Any]:

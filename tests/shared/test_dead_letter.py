@@ -36,6 +36,27 @@ def test_a_redriven_record_is_the_original_and_says_how_often() -> None:
     assert redriven(unreadable).headers == [("redrive", b"1")]
 
 
+@pytest.mark.parametrize(
+    ("came", "goes"),
+    [
+        ("feedback.received", "feedback.received"),
+        ("acme.feedback.received", "acme.feedback.received"),
+        ("feedback.routed.support", "feedback.redrive"),
+        ("feedback.decisions", "feedback.redrive"),
+        ("feedback.feedback.received", "feedback.feedback.received"),
+        ("acme.feedback.routed.support", "acme.feedback.redrive"),
+        ("feedback.redrive", "feedback.redrive"),
+    ],
+)
+def test_what_others_read_too_is_sent_again_to_one_service_alone(came: str, goes: str) -> None:
+    letter = dead_letter_of(record(), service="closer", reason="x", detail="x")
+    letter = dataclasses.replace(letter, original_topic=came, headers=[("redrive", b"1"), ("redrive_for", b"old")])
+    message = redriven(letter)
+    assert message.topic == goes
+    wanted = [("redrive", b"2"), ("redrive_for", b"closer")]
+    assert message.headers == (wanted[:1] if goes.endswith("received") else wanted)
+
+
 def test_a_webhooks_body_came_by_no_topic() -> None:
     letter = dead_letter_of(record(), service="router", reason="bad-value", detail="x")
     assert letter.came_by_topic
