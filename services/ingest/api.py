@@ -78,7 +78,7 @@ class Api:
         try:
             head = head_of(scope)
             principal = await self._door.admit(scope, head)
-            raw = await read_body(scope, receive, max_bytes=ITEM_MAX_BYTES, content_types=JSON)
+            raw = await read_body(scope, receive, max_bytes=ITEM_MAX_BYTES, content_types=JSON, fields=head)
             content = read_feedback(raw, self._in_force.ranges)
             delivery = event_id(content, principal.workspace, _key(head)) or fresh_id()
             received_at = rfc3339(self._clock.now())
@@ -102,7 +102,7 @@ class Api:
             head = head_of(scope)
             principal = await self._door.admit(scope, head)
             history = _history(scope["query_string"])
-            raw = await read_body(scope, receive, max_bytes=BATCH_MAX_BYTES, content_types=JSON + NDJSON)
+            raw = await read_body(scope, receive, max_bytes=BATCH_MAX_BYTES, content_types=JSON + NDJSON, fields=head)
             items = _split(raw, ndjson=media_type(scope) in NDJSON)
             key = _key(head)
             ranges, workspace = self._in_force.ranges, principal.workspace
@@ -178,7 +178,7 @@ class Api:
         await answer(send, 202, body)
 
     async def _event(self, scope: Scope, receive: Receive, principal: Principal, head: Head) -> bytes:
-        raw = await read_body(scope, receive, max_bytes=ITEM_MAX_BYTES, content_types=CLOUDEVENTS)
+        raw = await read_body(scope, receive, max_bytes=ITEM_MAX_BYTES, content_types=CLOUDEVENTS, fields=head)
         value = strict_json.loads(raw)
         if media_type(scope) == cloudevents.STRUCTURED:
             event = cloudevents.structured(value)
@@ -191,7 +191,7 @@ class Api:
         return msgspec.json.encode({"id": built.id, "received_at": received_at})
 
     async def _event_batch(self, scope: Scope, receive: Receive, principal: Principal, head: Head) -> bytes:
-        raw = await read_body(scope, receive, max_bytes=BATCH_MAX_BYTES, content_types=CLOUDEVENTS)
+        raw = await read_body(scope, receive, max_bytes=BATCH_MAX_BYTES, content_types=CLOUDEVENTS, fields=head)
         received_at = rfc3339(self._clock.now())
 
         def read(_: int, item: bytes) -> Event:

@@ -23,6 +23,7 @@ from shared.clock import Clock
 from shared.errors import Rejected, Transient
 from shared.events.feedback import METRIC_RANGES
 from shared.telemetry import get_logger
+from shared.web.body import joined_fields
 from shared.web.problems import FieldError, Problem, malformed, request_id_of, send_problem, to_problem, unavailable
 from shared.web.strict_json import Malformed, Unacceptable
 
@@ -70,23 +71,31 @@ class Head(NamedTuple):
     authorization: bytes | None
     idempotency_key: bytes | None
     traceparent: bytes | None
+    content_type: bytes | None
+    content_encoding: bytes | None
+    content_length: bytes | None
     twice: bool
     """Authorization or Idempotency-Key stands twice."""
 
 
 def head_of(scope: Scope) -> Head:
-    authorization = idempotency_key = traceparent = None
+    headers = scope["headers"]
+    fields = dict(headers)
     twice = False
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            twice |= authorization is not None
-            authorization = value
-        elif name == b"idempotency-key":
-            twice |= idempotency_key is not None
-            idempotency_key = value
-        elif name == b"traceparent":
-            traceparent = value
-    return Head(authorization, idempotency_key, traceparent, twice)
+    if len(fields) != len(headers):
+        names = [name for name, _ in headers]
+        twice = names.count(b"authorization") > 1 or names.count(b"idempotency-key") > 1
+        fields = joined_fields(headers)
+    get = fields.get
+    return Head(
+        get(b"authorization"),
+        get(b"idempotency-key"),
+        get(b"traceparent"),
+        get(b"content-type"),
+        get(b"content-encoding"),
+        get(b"content-length"),
+        twice,
+    )
 
 
 class Door:

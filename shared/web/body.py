@@ -7,7 +7,9 @@ handed on: a client that goes away raises `ClientDisconnect`, which needs no ans
 
 import asyncio
 import zlib
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import Protocol
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -22,6 +24,25 @@ JSON = ("application/json", "+json")
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
+class BodyFields(Protocol):
+    """The header fields that say what a body is, where somebody has looked them up already."""
+
+    @property
+    def content_type(self) -> bytes | None: ...
+    @property
+    def content_encoding(self) -> bytes | None: ...
+    @property
+    def content_length(self) -> bytes | None: ...
+
+
+def joined_fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """By name; what stands more than once is one field with commas (RFC 9110 §5.2)."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = found[name] + b"," + value if name in found else value
+    return found
+
+
 async def read_body(
     scope: Scope,
     receive: Receive,
@@ -31,20 +52,20 @@ async def read_body(
     gzip_allowed: bool = True,
     content_types: tuple[str, ...] | None,
     timeout_s: float = TIMEOUT_S,
+    fields: "BodyFields | None" = None,
 ) -> bytes:
     """The body, decoded. Raises `Problem` (400, 408, 413, 415) or `ClientDisconnect`.
 
     `content_types`: media types, or `+json` for any with that suffix; None takes whatever comes (a signature will say
     whether it is good). `max_encoded_bytes` is the limit before gunzip; `max_bytes` unless given.
     """
-    content_type = content_encoding = content_length = None
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            content_type = value if content_type is None else content_type + b"," + value
-        elif name == b"content-encoding":
-            content_encoding = value if content_encoding is None else content_encoding + b"," + value
-        elif name == b"content-length":
-            content_length = value
+    if fields is None:
+        found = joined_fields(scope["headers"])
+        content_type, content_encoding = found.get(b"content-type"), found.get(b"content-encoding")
+        content_length = found.get(b"content-length")
+    else:
+        content_type, content_encoding = fields.content_type, fields.content_encoding
+        content_length = fields.content_length
     if content_types is not None and not accepted(content_type or b"", content_types):
         raise wrong_type(content_types)
     zipped = content_encoding is not None and _is_gzip(content_encoding, gzip_allowed)

@@ -237,7 +237,7 @@ async def test_a_header_twice_is_refused(server: Server) -> None:
     for name in ("Authorization", "Idempotency-Key"):
         lines = [
             "POST /v1/feedback HTTP/1.1",
-            "Host: x",
+            "Host: localhost",
             "Content-Type: application/json",
             f"Content-Length: {len(raw)}",
             f"Authorization: Bearer {server.key}",

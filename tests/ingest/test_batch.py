@@ -106,7 +106,7 @@ async def test_refused(server: Server) -> None:
 async def test_a_body_over_the_limit_is_refused_before_it_is_read(server: Server) -> None:
     head = [
         "POST /v1/feedback/batch HTTP/1.1",
-        "Host: x",
+        "Host: localhost",
         f"Authorization: Bearer {server.key}",
         "Content-Type: application/json",
         f"Content-Length: {16 * 1024 * 1024 + 1}",
