@@ -5,11 +5,14 @@ transaction put into the outbox of `feedback.received`. Its effect on the case c
 router, from the log, like everything else; the record here is what makes it the customer's word and not a claim of
 whoever may post feedback. Its id follows from the case, which answer of ours it judges, and what it says: sending the
 form twice says it once.
+
+The last *no* about an answer of ours stands: it reopens the case, and a *yes* after it, as after a colleague's
+reopening, is the customer's word on an open case. It is passed on to whoever works on it, and closes nothing.
 """
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -42,6 +45,10 @@ class Shown:
     declined: bool
 
 
+Means = Literal["yes", "no", "noted"]
+"""`noted`: a yes about a case that is open, or about to be."""
+
+
 class Answers:
     def __init__(self, unit: Unit, links: Links, pseudonyms: Pseudonyms) -> None:
         self._unit = unit
@@ -65,15 +72,15 @@ class Answers:
         case = held.case
         return Shown(case.language, words, case.answer if case.state in FINISHED else None, await self._declined(case))
 
-    async def say(self, token: str, *, solved: bool, words: str) -> bool:
-        """Recorded and on its way when this returns. False: no such link."""
+    async def say(self, token: str, *, solved: bool, words: str) -> Means | None:
+        """Recorded and on its way when this returns. What it means for the case; None: no such link."""
         link = read_token(self._links, token)
         if link is None:
-            return False
+            return None
         async with self._unit.work() as (driver, effects):
             held = await self._case(driver, link)
             if held is None:
-                return False
+                return None
             case = held.case
             # Which answer of ours this judges: while a case is open again, still the one before.
             judged = case.generation if case.state in FINISHED else case.generation - 1
@@ -92,15 +99,19 @@ class Answers:
             if done == "INSERT 0 1":
                 message = self._message(held, feedback_id, external_id, solved, words, rfc3339(effects.now))
                 await append_raw(driver, [message])
+            means: Means = "yes" if solved else "no"
+            if solved and (case.unfinished or await _denied(driver, case)):
+                means = "noted"
         _log.info(
             "loop.answered",
             case_id=case.id,
             feedback_id=feedback_id,
             solved=solved,
+            means=means,
             again=done != "INSERT 0 1",
             traceparent=held.traceparent,
         )
-        return True
+        return means
 
     async def unsubscribe(self, token: str) -> bool:
         """From now on this customer gets no mail about feedback, and nobody does at this address. False: no such link."""
@@ -179,6 +190,12 @@ class Answers:
         head = _encode({"id": feedback_id, "received_at": received_at, "workspace": case.workspace})
         key = self._pseudonyms.key(case.workspace, case.customer or feedback_id)
         return Message(named(case.workspace, RECEIVED), key, head[:-1] + b"," + canonical[1:], list(envelope.headers()))
+
+
+async def _denied(driver: Driver, case: Case) -> bool:
+    """Whether a no about the present answer is on its way to the case: when it arrives there is no such answer any more."""
+    query = "SELECT EXISTS (SELECT FROM closer.answer WHERE case_id = $1 AND generation = $2 AND NOT solved)"
+    return bool(await driver.fetchval(query, case.id, case.generation))
 
 
 def _customer(held: Held) -> dict[str, str]:

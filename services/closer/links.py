@@ -1,9 +1,10 @@
-"""What stands in a customer's link: which case, and which message brought it there. ●"""
+"""What stands in a customer's link: which case. ●
 
-from typing import Annotated
+Not which message brought it: an old mail's link shows the answer of today, and that is what is then judged.
+"""
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from services.closer.notify import Notification
 from shared.links import Links
@@ -14,18 +15,18 @@ MAX_AGE_S = 400 * 24 * 3600.0
 
 
 class LoopLink(Struct, frozen=True, array_like=True):
+    """Members may be added at the end; those of an older link that are no longer known are passed over."""
+
     workspace: str
     case_id: str
-    kind: str
-    generation: Annotated[int, Meta(ge=1)]
 
 
 _link = msgspec.json.Decoder(LoopLink)
 
 
 def loop_token(links: Links, notification: Notification) -> str:
-    """Signed, so that nobody makes one up; of one message, so that it says which answer the customer saw."""
-    link = LoopLink(notification.workspace, notification.case_id, notification.kind, notification.generation)
+    """Signed, so that nobody makes one up."""
+    link = LoopLink(notification.workspace, notification.case_id)
     return links.sign(PURPOSE, msgspec.json.encode(link).decode())
 
 

@@ -5,15 +5,16 @@ secret: who has it may answer for this one case, and it is no cookie that a brow
 page can post in the customer's name. Wrong, changed and expired tokens look alike: 404.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse
 
 from services.closer import metrics
-from services.closer.answers import Answers, Shown
+from services.closer.answers import Answers, Means, Shown
 from services.closer.notify import language_of
-from services.closer.render import PAGE_CSP, WORDS_MAX_CHARS, PageContext, page, page_language
+from services.closer.render import PAGE_CSP, WORDS_MAX_CHARS, PageContext, PageKind, page, page_language
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -23,6 +24,9 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Robots-Tag": "noindex, nofollow",
 }
+
+
+_THANKS: Mapping[Means, PageKind] = {"yes": "thanks_yes", "no": "thanks_no", "noted": "thanks_noted"}
 
 
 def routes_for(answers: Answers) -> APIRouter:
@@ -50,11 +54,11 @@ def routes_for(answers: Answers) -> APIRouter:
         words = words.replace("\r\n", "\n").strip()
         if solved not in ("yes", "no") or len(words) > WORDS_MAX_CHARS:
             return _html(_asked(shown, None), status=422)
-        if not await answers.say(token, solved=solved == "yes", words=words):
+        means = await answers.say(token, solved=solved == "yes", words=words)
+        if means is None:
             return _unknown(request)
         metrics.ANSWERS.labels(solved).inc()
-        language = language_of(shown.language, None)
-        return _html(PageContext("thanks_yes" if solved == "yes" else "thanks_no", language))
+        return _html(PageContext(_THANKS[means], language_of(shown.language, None)))
 
     @routes.get("/{token}/unsubscribe")
     async def ask_unsubscribe(request: Request, token: str) -> HTMLResponse:

@@ -28,7 +28,9 @@ NAME_MAX_CHARS = 60
 ANSWER_MAX_CHARS = 30_000
 WORDS_MAX_CHARS = 5_000
 
-PageKind = Literal["ask", "waiting", "thanks_yes", "thanks_no", "unknown", "unsubscribe", "unsubscribed"]
+PageKind = Literal[
+    "ask", "waiting", "thanks_yes", "thanks_no", "thanks_noted", "unknown", "unsubscribe", "unsubscribed"
+]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # Direction overrides and isolates can make a text read as another; the marks that ordinary text needs are kept.

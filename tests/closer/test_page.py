@@ -137,6 +137,30 @@ async def test_sent_twice_is_said_once_and_other_words_are_said_too(page: Served
     assert found["timeline"][-1]["words"] == "And another thing"
 
 
+async def test_a_yes_after_a_no_is_passed_on_and_closes_nothing(page: Served) -> None:
+    case, token = await answered(page)
+    assert "We take it up again" in (await say(page, token, "no", "Not there")).text
+    early = await say(page, token, "yes", "Oh, it is")  # before the no has come round
+    assert "We have passed it on" in early.text
+    await routed_back(page)
+    assert await state(page, case) == "reopened"
+    late = await say(page, token, "yes", "It is there!")
+    assert "We have passed it on" in late.text
+    assert "Good to hear" not in early.text + late.text
+    await routed_back(page)
+    found = (await page.get(f"/v1/cases/{case}")).json()
+    assert found["state"] == "reopened"
+    said = [step["words"] for step in found["timeline"] if step["words"]]
+    assert said[-3:] == ["Not there", "Oh, it is", "It is there!"]
+
+    await page.post(f"/v1/cases/{case}/resolve", {"answer": "We see it too."})
+    assert "Good to hear" in (await say(page, token, "yes")).text
+    await routed_back(page)
+    assert await state(page, case) == "confirmed"
+    assert "Good to hear" in (await say(page, token, "yes", "Thanks again")).text, "it stays so"
+    assert "We take it up again" in (await say(page, token, "no")).text
+
+
 async def test_a_second_no_after_a_second_answer_counts_though_it_comes_by_the_first_link(page: Served) -> None:
     case, token = await answered(page)
     await say(page, token, "no")
@@ -295,6 +319,12 @@ async def test_an_unsubscribe_holds_for_the_address_whoever_uses_it(page: Served
     said = [(await page.get(f"/v1/cases/{(await page.world.case(one['id']))['id']}")).json() for one in later]
     reasons = [[note["reason"] for note in case["notifications"] if note["kind"] == "heard"] for case in said]
     assert reasons == [["unsubscribed"], ["unsubscribed"], ["unsubscribed"], [""]]
+
+
+async def test_a_link_of_an_earlier_version_still_leads_to_its_case(page: Served) -> None:
+    case, _ = await answered(page)
+    old = Links(SECRET).sign("loop", json.dumps(["default", case, "answered", 1]))
+    assert "We refunded you." in (await page.http.get(f"/loop/{old}")).text
 
 
 def test_a_token_names_nobody() -> None:
