@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -36,7 +37,8 @@ VERSION = "4.1.1"
 IMAGE = f"apache/kafka:{VERSION}"
 CLUSTER_ID = "Rmx5d2hlZWwtVGVzdC1LYQ"
 HERE = Path(__file__).resolve().parent
-JARS = HERE.parent / ".cache" / f"kafka-{VERSION}"
+POM = HERE / "kafka" / "pom.xml"
+JARS = HERE.parent / ".cache" / f"kafka-{VERSION}-{sha256(POM.read_bytes()).hexdigest()[:8]}"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 HOST = "127.0.0.1"
@@ -322,7 +324,7 @@ def fetch_jars() -> None:
         raise Unavailable(f"no {' and no '.join(missing)} on the path")
     JARS.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=JARS.parent) as unfinished:
-        goal = ["mvn", "-q", "-B", "-f", str(HERE / "kafka" / "pom.xml"), "dependency:copy-dependencies"]
+        goal = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
         done = subprocess.run(
             [*goal, f"-DoutputDirectory={unfinished}/jars", "-DincludeScope=runtime"],
             check=False,
