@@ -87,7 +87,9 @@ async def _serve(settings: Settings, host: str, port: int, url: str, sample: boo
         process.tell = partial(print, flush=True)
 
     try:
-        await serve(settings, [ingest, router, closer, console], name="all", host=host, port=port, started=started)
+        builds = [ingest, router, closer, console]
+        tell = partial(print, flush=True)
+        await serve(settings, builds, name="all", host=host, port=port, started=started, tell=tell)
     finally:
         (settings.data_dir / "running.json").unlink(missing_ok=True)
 

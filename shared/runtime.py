@@ -35,18 +35,20 @@ from shared.events.identity import Pseudonyms
 from shared.links import Links
 from shared.log import Log
 from shared.log.choose import open_log
+from shared.patience import Patience, server_of, unless_stopped, where
 from shared.settings import Settings
 from shared.telemetry import get_logger
 from shared.topics import all_topics
-from shared.web.hosts import OPEN_PATHS, Hosts, host_of, misdirected
-from shared.web.problems import RequestId, install, send_problem
+from shared.web.at_once import HotPath
+from shared.web.hosts import Hosts, host_of
+from shared.web.problems import RequestId, install
 from shared.web.protocol import server_config
+from shared.web.server import Front, Server
 
 SERVICES = ("INGEST", "ROUTER", "CLOSER", "CONSOLE")
 """The prefixes of the environment; `…_URL` names another process of the same deployment."""
 CONFIG_POLL_S = 1.0
 CLOCK_SYNC_S = 10.0
-START_PATIENCE_S = 120.0
 START_RETRY_S = 1.0
 DRAIN_REQUESTS_S = 4
 DRAIN_SERVICES_S = 4.0
@@ -56,7 +58,6 @@ GC_THRESHOLDS = (50_000, 20, 50)
 """Python looks for cycles after every 700 new containers, and a request in hand is dozens of them: looked at so often,
 what is merely alive costs more than the work. Reference counting frees what we make; cycles are rare here."""
 
-ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 _log = get_logger("runtime")
 _ready = Gauge("flywheel_ready", "1 when the service can do its work.", ["service"])
@@ -67,8 +68,8 @@ class Service(Protocol):
 
     name: str
     routes: APIRouter
-    hot_paths: Mapping[str, ASGIApp]
-    """POSTs served by a plain ASGI callable, before any framework: path → app. It renders its own problems."""
+    hot_paths: Mapping[str, HotPath]
+    """POSTs served before any framework, by path."""
     leads: bool
     """Whether this service's `check` is deep enough to put a configuration in force."""
 
@@ -108,17 +109,19 @@ Build = Callable[[Runtime], Awaitable[Service]]
 
 
 @contextlib.asynccontextmanager
-async def open_runtime(settings: Settings, name: str) -> Any:
+async def open_runtime(settings: Settings, name: str, stopping: asyncio.Event | None = None) -> Any:
     """Everything a service needs, opened in order, closed in reverse. Raises `Misuse` or `Transient`."""
     if settings.database_url is None:
         raise Misuse("DATABASE_URL is not set: give postgresql://…, or use `flywheel up`, which brings its own")
-    await upgrade(settings.database_url)
+    with where("DATABASE_URL", server_of(settings.database_url)):
+        await upgrade(settings.database_url)
     async with contextlib.AsyncExitStack() as stack:
         database = Database(settings.database_url, application_name=f"flywheel-{name}")
         stack.push_async_callback(database.close)
         clock = DatabaseClock(database.now)
         await clock.sync()
-        log = await open_log(settings)
+        with where("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers):
+            log = await open_log(settings)
         stack.push_async_callback(log.close)
         authenticator = Authenticator(database)
         await authenticator.start()
@@ -132,6 +135,7 @@ async def open_runtime(settings: Settings, name: str) -> Any:
             keys=Keys(database, clock),
             links=Links(settings.secret),
             pseudonyms=Pseudonyms(settings.secret),
+            stopping=stopping or asyncio.Event(),
         )
 
 
@@ -213,7 +217,7 @@ class Process:
 
     # ── the web ──
 
-    def application(self, hosts: Hosts | None = None) -> ASGIApp:
+    def application(self, hosts: Hosts | None = None) -> Front:
         """`hosts`: for whom it answers; None: for any."""
         app = FastAPI(
             title="Feedback Flywheel",
@@ -229,8 +233,8 @@ class Process:
         app.add_api_route("/healthz", self._health, include_in_schema=False)
         app.add_api_route("/readyz", self._readiness, include_in_schema=False)
         app.add_api_route("/metrics", _metrics, include_in_schema=False)
-        hot = {path: hot_app for service in self.services for path, hot_app in service.hot_paths.items()}
-        return _Front(hot, RequestId(app), hosts)
+        hot = {path: served for service in self.services for path, served in service.hot_paths.items()}
+        return Front(hot, RequestId(app), hosts)
 
     def _hosts(self, bound: str) -> Hosts:
         settings, env = self.runtime.settings, self.runtime.settings.env
@@ -256,36 +260,30 @@ class Process:
     # ── the life of the process ──
 
     async def run(self, host: str, port: int, started: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Serve until SIGTERM or SIGINT. `started` runs beside, once the port answers."""
-        server = _Server(
-            server_config(self.application(self._hosts(host)), host=host, port=port, graceful_s=DRAIN_REQUESTS_S)
+        """Serve until `runtime.stopping` is set. `started` runs beside, once the port answers."""
+        front = self.application(self._hosts(host))
+        server = Server(
+            server_config(front, host=host, port=port, graceful_s=DRAIN_REQUESTS_S, at_once=front.at_once)
         )
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.runtime.stopping.set)
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._keep_configured()),
-                    group.create_task(self._keep_time()),
-                    *(group.create_task(service.run(), name=service.name) for service in self.services),
-                ]
-                serving = group.create_task(server.serve())
-                if started is not None:
-                    group.create_task(self._announce(server, started))
-                stop = asyncio.create_task(self.runtime.stopping.wait())
-                await asyncio.wait({stop, serving}, return_when=asyncio.FIRST_COMPLETED)
-                self.runtime.stopping.set()
-                server.should_exit = True
-                await serving
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(DRAIN_SERVICES_S):
-                        await asyncio.gather(*(service.drain() for service in self.services))
-                for task in tasks:
-                    task.cancel()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._keep_configured()),
+                group.create_task(self._keep_time()),
+                *(group.create_task(service.run(), name=service.name) for service in self.services),
+            ]
+            serving = group.create_task(server.serve())
+            if started is not None:
+                group.create_task(self._announce(server, started))
+            stop = asyncio.create_task(self.runtime.stopping.wait())
+            await asyncio.wait({stop, serving}, return_when=asyncio.FIRST_COMPLETED)
+            self.runtime.stopping.set()
+            server.should_exit = True
+            await serving
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_SERVICES_S):
+                    await asyncio.gather(*(service.drain() for service in self.services))
+            for task in tasks:
+                task.cancel()
 
     async def _announce(self, server: uvicorn.Server, started: Callable[[], Awaitable[None]]) -> None:
         while not server.started:
@@ -293,61 +291,6 @@ class Process:
                 return
             await asyncio.sleep(0.01)
         await started()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with our signals instead of its own, and a door that is closed behind whoever stands in it."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """The system completes connections before we accept them; closing the socket would reset those that wait."""
-        doors = [socket.socket(fileno=os.dup(one.fileno())) for server in self.servers for one in server.sockets]
-        for server in self.servers:
-            server.close()
-        loop = asyncio.get_running_loop()
-        for door in doors:
-            waiting: list[socket.socket] = []
-            with door, contextlib.suppress(BlockingIOError):
-                door.setblocking(False)
-                while len(waiting) < self.config.backlog:
-                    waiting.append(door.accept()[0])
-            for connection in waiting:
-                with contextlib.suppress(OSError):  # gone by itself
-                    await loop.connect_accepted_socket(self._protocol, connection)
-        await super().shutdown(sockets)
-
-    def _protocol(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-        return made
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
-class _Front:
-    """The busiest POSTs go straight to their handler; everything else through the framework. Both know for whom."""
-
-    def __init__(self, hot: Mapping[str, ASGIApp], app: ASGIApp, hosts: Hosts | None) -> None:
-        self._hot = hot
-        self._app = app
-        self._hosts = hosts
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if self._hosts is not None and scope["type"] == "http":
-            for name, value in scope["headers"]:
-                if name == b"host":
-                    if value not in self._hosts and scope["path"] not in OPEN_PATHS:
-                        await send_problem(scope, send, misdirected())
-                        return
-                    break
-        if scope["type"] == "http" and scope["method"] == "POST":
-            handler = self._hot.get(scope["path"])
-            if handler is not None:
-                await handler(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 async def _metrics() -> Response:
@@ -362,17 +305,36 @@ async def serve(
     host: str,
     port: int,
     started: Callable[[Process], Awaitable[None]] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> None:
     """One process from its settings to its end. Raises `Misuse` (what a person must mend), or `Transient` when what it
-    depends on stays away for longer than START_PATIENCE_S."""
-    process, opened = await _assembled(settings, builds, name)
-    async with opened:
-        gc.collect()
-        gc.freeze()  # what is alive by now lives as long as the process: it is not looked through again
-        gc.set_threshold(*GC_THRESHOLDS)
-        with _deadline(process.runtime.stopping):
-            await process.run(host, port, None if started is None else lambda: started(process))
-            await opened.aclose()
+    depends on stays away for too long. `tell` hears what the start waits for."""
+    stopping = asyncio.Event()
+    with _signals(stopping):
+        found = await unless_stopped(_assembled(settings, builds, name, stopping, tell), stopping)
+        if found is None:
+            return
+        process, opened = found
+        async with opened:
+            gc.collect()
+            gc.freeze()  # what is alive by now lives as long as the process: it is not looked through again
+            gc.set_threshold(*GC_THRESHOLDS)
+            with _deadline(stopping):
+                await process.run(host, port, None if started is None else lambda: started(process))
+                await opened.aclose()
+
+
+@contextlib.contextmanager
+def _signals(stopping: asyncio.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT ask us to stop, from the first moment to the last."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 @contextlib.contextmanager
@@ -398,23 +360,24 @@ def _deadline(stopping: asyncio.Event) -> Iterator[None]:
 
 
 async def _assembled(
-    settings: Settings, builds: Sequence[Build], name: str
+    settings: Settings,
+    builds: Sequence[Build],
+    name: str,
+    stopping: asyncio.Event,
+    tell: Callable[[str], None] | None,
 ) -> tuple[Process, contextlib.AsyncExitStack]:
     """Everything opened, built and configured. A deployment starts in any order: what is away is waited for."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + START_PATIENCE_S
+    patience = Patience(tell)
     while True:
         try:
             async with contextlib.AsyncExitStack() as attempt:
-                runtime = await attempt.enter_async_context(open_runtime(settings, name))
+                runtime = await attempt.enter_async_context(open_runtime(settings, name, stopping))
                 process = Process(runtime, [await build(runtime) for build in builds])
                 await process.offer()
                 await process.follow()
                 return process, attempt.pop_all()
         except Transient as error:
-            if loop.time() > deadline:
-                raise
-            _log.warning("start.waiting", reason=str(error))
+            patience.wait(error)
             await asyncio.sleep(START_RETRY_S)
 
 

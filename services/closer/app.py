@@ -20,7 +20,8 @@ from shared.config import Config
 from shared.config.teams import read_teams
 from shared.database.outbox import Relay
 from shared.log import Producer
-from shared.runtime import ASGIApp, Runtime, Service
+from shared.runtime import Runtime, Service
+from shared.web.at_once import HotPath
 
 
 class CloserService:
@@ -63,7 +64,7 @@ class CloserService:
             api.routes_for(unit, runtime.database, runtime.links, self._in_force, lambda: self._teams)
         )
         self.routes.include_router(page.routes_for(Answers(unit, runtime.links, runtime.pseudonyms)))
-        self.hot_paths: Mapping[str, ASGIApp] = {}
+        self.hot_paths: Mapping[str, HotPath] = {}
 
     def _in_force(self) -> Policies:
         assert self._policies is not None, "configured before anything is served"

@@ -9,7 +9,8 @@ from services.console.api import routes_for
 from services.console.front_door import FrontDoor
 from services.console.queries import Queries
 from shared.config import Config
-from shared.runtime import ASGIApp, Runtime, Service
+from shared.runtime import Runtime, Service
+from shared.web.at_once import HotPath
 
 
 class ConsoleService:
@@ -22,7 +23,7 @@ class ConsoleService:
         self._front_door = front_door
         if front_door is not None:
             self.routes.include_router(front_door.routes)
-        self.hot_paths: Mapping[str, ASGIApp] = {}
+        self.hot_paths: Mapping[str, HotPath] = {}
         self._runtime = runtime
 
     def check(self, config: Config) -> None:

@@ -13,7 +13,8 @@ from services.router.ruleset import Ruleset
 from services.router.settings import read_router_settings
 from shared.config import Config
 from shared.errors import Transient
-from shared.runtime import ASGIApp, Runtime, Service
+from shared.runtime import Runtime, Service
+from shared.web.at_once import HotPath
 
 
 class RouterService:
@@ -27,7 +28,7 @@ class RouterService:
         self._handler = Handler(runtime.log, runtime.clock, settings)
         self._config: Config | None = None
         self.routes: APIRouter = routes_for(runtime, self._in_force)
-        self.hot_paths: Mapping[str, ASGIApp] = {}
+        self.hot_paths: Mapping[str, HotPath] = {}
 
     def _in_force(self) -> tuple[Ruleset, Config]:
         if self._handler.ruleset is None or self._config is None:

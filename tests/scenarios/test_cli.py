@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -326,6 +327,26 @@ def test_a_port_that_is_taken_is_said_before_anything_is_started(flywheel: Flywh
     assert f"port {port}" in said.err
     assert "--port" in said.err
     assert not (tmp_path / "new" / "postgres").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_up_says_what_it_waits_for_and_may_be_given_up(tmp_path: Path, number: signal.Signals) -> None:
+    env = {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+    process = Deployment.all_in_one(tmp_path, env, "--no-sample").procs["all"]
+    process.start()
+    assert process.running is not None
+    try:
+        deadline = time.monotonic() + 60
+        while "KAFKA_BOOTSTRAP_SERVERS names" not in process.tail() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "Waiting" in process.tail()
+        process.signal(number)
+        assert process.running.wait(20) == 0
+    finally:
+        process.kill()
+    assert "Stopped." in process.tail()
+    assert "Traceback" not in process.tail()
+    assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "its Postgres is not left behind"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,126 @@
+"""The life of a process: a start that waits, and says so; an end that is asked for, and one that nobody asked for."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.console.app import build
+from shared import patience
+from shared.errors import Transient
+from shared.runtime import Process, serve
+from shared.settings import Settings, read_settings
+from tests.brokers import free_port
+
+WAIT_S = 30.0
+
+
+def settings_of(data_dir: Path, database_url: str, **env: str) -> Settings:
+    return read_settings({"DATABASE_URL": database_url, "FLYWHEEL_SECRET": "s", **env}, data_dir=data_dir)
+
+
+class Start:
+    """A console alone, being started."""
+
+    def __init__(self, settings: Settings, *builds: Any) -> None:
+        self.said: asyncio.Queue[str] = asyncio.Queue()
+        self.started: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
+        self.port = free_port()
+        self.task = asyncio.create_task(
+            serve(
+                settings,
+                list(builds) or [build],
+                name="console",
+                host="127.0.0.1",
+                port=self.port,
+                started=self._tell,
+                tell=self.said.put_nowait,
+            )
+        )
+
+    async def _tell(self, process: Process) -> None:
+        self.started.set_result(process)
+
+    async def up(self) -> Process:
+        either: set[asyncio.Future[Any]] = {self.task, self.started}
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self.task.done():
+            self.task.result()
+        return self.started.result()
+
+    async def heard(self) -> str:
+        async with asyncio.timeout(WAIT_S):
+            return await self.said.get()
+
+
+@contextlib.asynccontextmanager
+async def forwarding(port: int, database_url: str) -> AsyncIterator[None]:
+    """A server on that port that is the test's Postgres."""
+    socket = database_url.partition("host=")[2] + "/.s.PGSQL.5432"
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(socket)
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    server = await asyncio.start_server(both, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+async def test_a_start_says_what_it_waits_for_and_goes_on_when_it_comes(database_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    name = database_url.partition("@/")[2].partition("?")[0]
+    start = Start(settings_of(tmp_path, f"postgresql://postgres:hidden@127.0.0.1:{port}/{name}"))
+    said = await start.heard()
+    assert said.startswith("Waiting")
+    assert f"DATABASE_URL names 127.0.0.1:{port}" in said
+    assert "hidden" not in said
+    async with forwarding(port, database_url):
+        process = await start.up()
+        process.runtime.stopping.set()
+        async with asyncio.timeout(WAIT_S):
+            await start.task
+    assert start.said.empty(), "and says it once"
+
+
+async def test_it_is_said_again_and_ends_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "START_SAY_S", 0.0)
+    monkeypatch.setattr(patience, "START_PATIENCE_S", 1.0)
+    start = Start(settings_of(tmp_path, "postgresql://u:hidden@127.0.0.1:1/x"))
+    with pytest.raises(Transient, match=r"DATABASE_URL names 127\.0\.0\.1:1.*flywheel doctor") as caught:
+        async with asyncio.timeout(WAIT_S):
+            await start.task
+    assert "hidden" not in str(caught.value)
+    assert start.said.qsize() >= 1
+
+
+async def test_kafka_that_is_away_is_named(database_url: str, tmp_path: Path) -> None:
+    start = Start(settings_of(tmp_path, database_url, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1"))
+    assert "KAFKA_BOOTSTRAP_SERVERS names 127.0.0.1:1" in await start.heard()
+    start.task.cancel()
+    await asyncio.gather(start.task, return_exceptions=True)
+
+
+SERVERS: list[tuple[str, str]] = [
+    ("postgresql://u:p@db.example:5433/x", "db.example:5433"),
+    ("postgresql://db/x", "db"),
+    ("postgresql://u:p@/x?host=/run/pg", "/run/pg"),
+    ("postgresql:///x", "this machine"),
+]
+
+
+@pytest.mark.parametrize(("url", "server"), SERVERS)
+def test_an_address_is_told_without_its_password(url: str, server: str) -> None:
+    assert patience.server_of(url) == server
