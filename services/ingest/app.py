@@ -71,8 +71,8 @@ class Ingest:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._publisher.watch())
-            group.create_task(self._ping())
+            group.create_task(self._publisher.watch(), name="ingest-watch")
+            group.create_task(self._ping(), name="ingest-ping")
 
     async def drain(self) -> None:
         await self._publisher.drain()

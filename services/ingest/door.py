@@ -106,6 +106,16 @@ class Door:
         self._clock = clock
         self._buckets = Buckets(rate_per_key) if rate_per_key is not None else None
 
+    def known(self, authorization: bytes | None) -> Principal | None:
+        """Whose request it is, when that is known and allowed. None: `admit` finds out, or says no."""
+        principal = self._authenticator.cached(authorization)
+        return principal if principal is not None and principal.may(WRITE) else None
+
+    def is_within_rate(self, principal: Principal) -> bool:
+        if self._buckets is None:
+            return True
+        return self._buckets.take(principal.key_id, self._clock.monotonic()).admitted
+
     async def admit(self, scope: Scope, head: Head) -> Principal:
         """Whose request it is. Raises `Problem` 401, 403, 429, or `Transient`."""
         principal = None

@@ -67,12 +67,15 @@ class Event(NamedTuple):
 # ── accept ───────────────────────────────────────────────────────────────────────────────────────
 
 
+def plain_content(raw: bytes, ranges: Ranges) -> Content | None:
+    """The native body as it came, where it is plainly good."""
+    found = read_plain_bytes(raw)
+    return _plain_content(*found) if found is not None and _is_good(found[0], ranges) else None
+
+
 def read_feedback(raw: bytes, ranges: Ranges) -> Content:
     """The native body as it came. Raises `Invalid`, `Malformed`, `Unacceptable`."""
-    found = read_plain_bytes(raw)
-    if found is not None and _is_good(found[0], ranges):
-        return _plain_content(*found)
-    return modelled_content(strict_json.loads(raw), ranges)
+    return plain_content(raw, ranges) or modelled_content(strict_json.loads(raw), ranges)
 
 
 def feedback_content(value: Any, ranges: Ranges) -> Content:

@@ -1,6 +1,7 @@
 """Event → log: many requests share one write, and each hears what became of its own.
 
-All that arrives in one turn of the event loop is appended together. What has not been acknowledged is bounded: beyond
+A write costs its record little and itself much, so it waits while each turn of the event loop brings more: until
+`GROUP_RECORDS` are there, or for `GATHER_S`. A request that comes alone waits one turn, which is nothing. What has not been acknowledged is bounded: beyond
 `max_bytes` the next request is refused at once, and no request waits longer than `ack_timeout_s`. Both are
 `Transient`, which on this side of the log means *unknown*: send the same again with the same id.
 
@@ -11,7 +12,7 @@ another body is `InFlightConflict` for who asks to be told (the native API) and 
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -23,6 +24,9 @@ from shared.telemetry import get_logger
 APPENDS_AT_ONCE = 4
 """Groups in the log's hands; while as many are, what arrives gathers into the next one."""
 GROUP_MAX_BYTES = 4 * 1024 * 1024
+GROUP_RECORDS = 32
+"""Enough for a write; with more in one, others would sit idle for it. Measured with 64 connections, 16 to 64."""
+GATHER_S = 0.003
 RECORD_OVERHEAD_BYTES = 512
 LATE_CHECK_S = 0.1
 RETRY_AFTER_S = 1.0
@@ -42,6 +46,10 @@ class InFlightConflict(Rejected):
     """This id is being stored with another body at this moment."""
 
 
+Waiter = Callable[[Exception | None], None]
+"""Told once: None when the log has it. Raises nothing."""
+
+
 class _Parcel:
     """What one request wants stored, and who waits for it."""
 
@@ -53,17 +61,12 @@ class _Parcel:
         self.size = size
         self.since = since
         self.ended = False
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[Waiter] = []
 
     def tell(self, error: Exception | None) -> None:
-        for waiter in self.waiters:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
-        self.waiters.clear()
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter(error)
 
 
 class Publisher:
@@ -103,6 +106,19 @@ class Publisher:
         await self._wait(parcel)
         return received_at
 
+    def offer(self, event: Event, received_at: str, told: Waiter) -> bool:
+        """As `publish`, for who does not wait: `told` hears of it. False, and nothing was done, where that is not as
+        simple: the delivery is in flight already, or there is no room."""
+        if event.id in self._ids:
+            return False
+        try:
+            parcel = self._accept((event.message,), (event.id,))
+        except Transient:
+            return False
+        self._ids[event.id] = (event.hash, received_at, parcel)
+        parcel.waiters.append(told)
+        return True
+
     async def publish_all(self, messages: Sequence[Message]) -> None:
         """Several records, one append. Raises as `publish` does."""
         if messages:
@@ -138,13 +154,22 @@ class Publisher:
         self._waiting.append(parcel)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._start)
+            self._loop.call_soon(self._gather, self._loop.time() + GATHER_S, 0)
         return parcel
 
     async def _wait(self, parcel: _Parcel) -> None:
         # A future for each waiter: one that is cancelled takes nobody else with it.
         waiter = self._loop.create_future()
-        parcel.waiters.append(waiter)
+
+        def told(error: Exception | None) -> None:
+            if waiter.done():
+                return
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+        parcel.waiters.append(told)
         await waiter
 
     def _end(self, parcel: _Parcel, error: Exception | None) -> None:
@@ -160,8 +185,16 @@ class Publisher:
 
     # ── groups ──
 
-    def _start(self) -> None:
+    def _gather(self, until: float, before: int) -> None:
+        """Once a turn of the event loop, while something came in the last one."""
+        waiting = len(self._waiting)
+        if before < waiting < GROUP_RECORDS and self._loop.time() < until:
+            self._loop.call_soon(self._gather, until, waiting)
+            return
         self._scheduled = False
+        self._start()
+
+    def _start(self) -> None:
         while self._waiting and len(self._appending) < APPENDS_AT_ONCE:
             group = [self._waiting.popleft()]
             size = group[0].size

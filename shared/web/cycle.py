@@ -43,6 +43,14 @@ def _head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> _Head | None
     return None if length is None else _Head(b"".join(lines), length, close)
 
 
+def fixed_head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """The lines of a head that never changes, without the empty one. Raises `ValueError` for one that is not right."""
+    head = _head(status, headers)
+    if head is None:
+        raise ValueError("a head has one Content-Length, and fields without control characters")
+    return head.lines
+
+
 class Cycle(RequestResponseCycle):
     """What `GuardedProtocol` runs its applications in."""
 

@@ -16,6 +16,7 @@ per server looks at all of them twice a second. A request that comes in one piec
 
 import asyncio
 import resource
+from collections.abc import Mapping
 from math import inf
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from shared.web.at_once import AtOnce
 from shared.web.body import timed_out
 from shared.web.cycle import Cycle
 from shared.web.framing import (
@@ -62,6 +64,8 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection. Made by `protocol_class`, which sets its limits."""
 
     limits: ClassVar[Limits] = Limits()
+    at_once: ClassVar[Mapping[bytes, AtOnce]] = {}
+    """By request target."""
 
     def __init__(
         self,
@@ -85,6 +89,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._body_since = 0.0
         self._hosts = 0
         self._offered_upgrade = False
+        self._keep_alive = True
+        self._at_once: AtOnce | None = None  # who will be asked first, once this message is whole
+        self._pending = b""  # its body until then
+        self._owed = False  # an answer that no cycle will give
         self._asgi: Any = {"version": self.asgi_version, "spec_version": "2.3"}
 
     # ── the connection ──
@@ -167,6 +175,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._timed = True
                 self.deadline = self.loop.time() + limits.header_s
         elif self._phase == _BODY:
+            if self._at_once is not None:
+                self._unask()
             if not self._timed:
                 self._timed = True
                 self._body_since = self.loop.time()
@@ -207,25 +217,46 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._phase = _BODY
         self._timed = False
-        path, raw_path, query = target_of(self.url)
-        self.scope = {
-            "type": "http",
-            "asgi": self._asgi,
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,  # type: ignore[typeddict-item]
-            "root_path": "",
-            "method": method.decode("ascii"),
-            "path": path,
-            "raw_path": raw_path,
-            "query_string": query,
-            "headers": self.headers,
-            "state": self.app_state.copy(),
-        }
-        earlier = self.cycle
-        cycle = self.cycle = Cycle(
-            self.scope,
+        self._keep_alive = version != "1.0" and parser.should_keep_alive() and not self._last
+        if method == b"POST" and self._keep_alive and self._is_alone():
+            self._at_once = self.at_once.get(self.url)
+        if self._at_once is None:
+            self._begin(method, version)
+
+    def _is_alone(self) -> bool:
+        return not self._busy() and not self.expect_100_continue and not self.flow.write_paused
+
+    def _begin(self, method: bytes = b"POST", version: str = "1.1") -> None:
+        """An application answers the present message, in a task of its own; the body may still come."""
+        busy = self._busy()
+        cycle = self.cycle = self._cycle(method, version, self.url, self.headers)
+        if busy:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self._application()))
+        else:
+            self._start_asgi_task(cycle, self._application())
+
+    def _application(self) -> Any:
+        return self.app if len(self.tasks) < self.limits.max_requests else _too_busy
+
+    def _cycle(self, method: bytes, version: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> Cycle:
+        path, raw_path, query = target_of(url)
+        return Cycle(
+            {
+                "type": "http",
+                "asgi": self._asgi,
+                "http_version": version,
+                "server": self.server,
+                "client": self.client,
+                "scheme": self.scheme,  # type: ignore[typeddict-item]
+                "root_path": "",
+                "method": method.decode("ascii"),
+                "path": path,
+                "raw_path": raw_path,
+                "query_string": query,
+                "headers": headers,
+                "state": self.app_state.copy(),
+            },
             self.transport,
             self.flow,
             self.logger,
@@ -234,18 +265,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self.server_state.default_headers,
             asyncio.Event(),
             self.expect_100_continue,
-            version != "1.0" and parser.should_keep_alive() and not self._last,
+            self._keep_alive,
             self.on_response_complete,
         )
-        app: Any = self.app if len(self.tasks) < self.limits.max_requests else _too_busy
-        if earlier is None or earlier.response_complete:
-            self._start_asgi_task(cycle, app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, app))
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
+        if self._at_once is not None:
+            self._pending = self._pending + body if self._pending else body
+            return
         cycle = self.cycle
         if cycle.response_complete:
             return
@@ -259,10 +287,56 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._phase = _DONE
         self.deadline = inf
+        if self._at_once is not None:
+            self._ask_at_once(self._at_once)
+            return
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
+
+    # ── answers at once ──
+
+    def _ask_at_once(self, at_once: AtOnce) -> None:
+        self._at_once = None
+        asked = _Asked(self, self.url, self.headers, self._pending)
+        self._pending = b""
+        self._owed = True
+        if len(asked.fields) != len(self.headers) or not at_once(asked):
+            asked.hand_over(self._application())
+
+    def _unask(self) -> None:
+        """The body comes in pieces, and may take its time."""
+        self._at_once = None
+        self._begin()
+        self.cycle.body += self._pending
+        self._pending = b""
+
+    def write_answer(self, head: bytes, body: bytes) -> None:
+        self._owed = False
+        if self.transport.is_closing():
+            return
+        lines = [head]
+        for name, value in self.server_state.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        ends = self._last and not self.pipeline
+        lines += (b"connection: close\r\n\r\n" if ends else b"\r\n", body)
+        self.transport.write(b"".join(lines))
+        if ends:
+            self.transport.close()
+        self.on_response_complete()
+
+    def run_whole(self, app: Any, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """The message that was asked about is answered by this application, before any that came after it."""
+        self._owed = False
+        cycle = self._cycle(b"POST", "1.1", url, headers)
+        cycle.body += body
+        cycle.more_body = False
+        cycle.message_event.set()
+        if not self.pipeline:
+            self.cycle = cycle
+        if not self.transport.is_closing():
+            self._start_asgi_task(cycle, app)
 
     def _check_head(self, method: bytes, version: str) -> None:
         limits = self.limits
@@ -310,12 +384,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _busy(self) -> bool:
         """Whether an answer to an earlier message is still owed."""
-        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
+        return self._owed or bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
 
     def _refuse(self, problem: Problem) -> None:
         """Answer and end. A body that was begun is answered in place of its application, if that has not answered."""
         _refused.labels(problem.slug).inc()
-        if self._phase == _BODY and not self.pipeline:
+        if self._at_once is not None:
+            self._at_once = None  # nobody has been asked yet
+        elif self._phase == _BODY and not self.pipeline:
             answered = self.cycle.response_started
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -377,6 +453,25 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(timed_out())
 
 
+class _Asked:
+    """`at_once.Asked`: the message as it was, whatever has come on its connection since."""
+
+    __slots__ = ("_headers", "_protocol", "_url", "body", "fields")
+
+    def __init__(self, protocol: GuardedProtocol, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self._protocol = protocol
+        self._url = url
+        self._headers = headers
+        self.fields = dict(headers)
+        self.body = body
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        self._protocol.write_answer(head, body)
+
+    def hand_over(self, app: Any) -> None:
+        self._protocol.run_whole(app, self._url, self._headers, self.body)
+
+
 class _Lingering:
     """The transport of an answer that may come before the end of its question: `close` waits for the rest."""
 
@@ -412,8 +507,8 @@ async def _too_busy(scope: Scope, receive: Receive, send: Send) -> None:
 # ── the server ──
 
 
-def protocol_class(limits: Limits) -> type[GuardedProtocol]:
-    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+def protocol_class(limits: Limits, at_once: Mapping[bytes, AtOnce]) -> type[GuardedProtocol]:
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "at_once": at_once})
 
 
 def server_config(
@@ -423,6 +518,7 @@ def server_config(
     port: int,
     graceful_s: int | None = None,
     limits: Limits | None = None,
+    at_once: Mapping[bytes, AtOnce] | None = None,
     backlog: int = 2048,
 ) -> uvicorn.Config:
     """How each of our servers is set up. `graceful_s`: how long requests in hand may finish after the stop."""
@@ -434,7 +530,7 @@ def server_config(
         app,
         host=host,
         port=port,
-        http=protocol_class(limits),
+        http=protocol_class(limits, at_once or {}),
         ws="none",
         loop="uvloop",
         log_config=None,

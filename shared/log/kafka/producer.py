@@ -45,6 +45,8 @@ PARTITIONS_MAX_AGE_S = 60.0
 RECORD_MAX_BYTES = MAX_MESSAGE_BYTES - 1024
 RECORD_OVERHEAD_BYTES = 40
 HEADER_OVERHEAD_BYTES = 10
+SMALL_MAX_BYTES = 64 * 1024
+SMALL_OVERHEAD_BYTES = 1024  # what key and headers of ours take
 
 _log = logging.getLogger("flywheel.kafka.producer")
 
@@ -61,7 +63,10 @@ def refuse_oversize(messages: Sequence[Message]) -> int:
     """The bytes of all of them. Raises `Rejected` when one can never be stored."""
     total = 0
     for message in messages:
-        size = record_bytes(message)
+        # Only a large one is measured: of a small one the broker would say it, and the write be taken apart.
+        size = len(message[2]) + SMALL_OVERHEAD_BYTES
+        if size > SMALL_MAX_BYTES:
+            size = record_bytes(message)
         if size > RECORD_MAX_BYTES:
             raise Rejected(f"a message of {size} bytes to {message.topic}: at most {RECORD_MAX_BYTES} fit")
         total += size
