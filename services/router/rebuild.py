@@ -5,7 +5,7 @@ times, not by its clock. Where nothing stands at the position yet, the last reco
 Committed records only, their headers only. `SLACK_MS` more than the window, because times may step back.
 """
 
-from services.router.seen import SLACK_MS, SeenIds
+from services.router.seen import HEADERS, SLACK_MS, SeenIds, workspace_of
 from shared.log import Reader, TopicPartition
 
 FIRST_STRIDE = 64
@@ -28,9 +28,10 @@ async def caught_up(seen: SeenIds, reader: Reader, tp: TopicPartition, start: in
     """Takes in the records from `start` up to `position`; how many there were."""
     count = 0
     if start < position:
-        async for records in reader.scan(tp, start, position, values=False):
-            seen.add(records)
-            count += len(records)
+        workspace = workspace_of(tp.topic)[1]
+        async for found in reader.scan_headers(tp, start, position, HEADERS):
+            seen.add(found, workspace)
+            count += len(found.offsets)
     seen.position = position
     return count
 
@@ -39,9 +40,9 @@ async def _time_after(reader: Reader, tp: TopicPartition, position: int, end: in
     """Of the first record at or after the position. Aborted transactions may have left long gaps."""
     stride = FIRST_STRIDE
     while position < end:
-        async for records in reader.scan(tp, position, min(end, position + stride), values=False):
-            if records:
-                return records[0].timestamp_ms
+        async for found in reader.scan_headers(tp, position, min(end, position + stride), ()):
+            if found.times_ms:
+                return found.times_ms[0]
         position, stride = position + stride, stride * 4
     return None
 
@@ -52,9 +53,9 @@ async def _time_before(reader: Reader, tp: TopicPartition, position: int, first:
     while position > first:
         start = max(first, position - stride)
         last = None
-        async for records in reader.scan(tp, start, position, values=False):
-            if records:
-                last = records[-1].timestamp_ms
+        async for found in reader.scan_headers(tp, start, position, ()):
+            if found.times_ms:
+                last = found.times_ms[-1]
         if last is not None:
             return last
         position, stride = start, stride * 4

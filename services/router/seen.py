@@ -12,13 +12,14 @@ Ids go into dicts of packed integers, one dict for each half of a window; the ol
 back at a change of leader, so a little more than the window is kept (`SLACK_MS`); verdicts go by the times themselves.
 """
 
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
 from shared.events.envelope import INCOMING_TYPES
-from shared.log import Record
+from shared.log import Columns
 from shared.topics import DEFAULT_WORKSPACE, RECEIVED
 
 SLACK_MS = 10 * 60 * 1000
@@ -30,8 +31,11 @@ _TIME_SHIFT = _HASH_BITS + _OFFSET_BITS
 _HASHED_ID = 1 << 128
 _REDRIVE_SHIFT = 130
 _INCOMING = frozenset(name.encode() for name in INCOMING_TYPES)
-_LOWER_HEX = b"0123456789abcdef-"
+_DIGITS = b"0123456789abcdef"
+_BODY_CHARS = 12
 
+HEADERS = ("ce_id", "ce_bodyhash", "redrive", "ce_type", "ce_workspace", "ce_source")
+"""What `identify` looks at."""
 
 Identity = tuple[int, int]
 """What the headers say of a delivery, packed: which it is, and what it said."""
@@ -44,7 +48,7 @@ class Earlier(NamedTuple):
     same_body: bool
 
 
-def identify(headers: Mapping[str, bytes], workspace: bytes) -> Identity | None:
+def identify(headers: Mapping[str, bytes | None], workspace: bytes) -> Identity | None:
     """None when these are not the headers of an event of that workspace. Such a record is dead-lettered by whoever meets
     it, and counts as no occurrence for whoever reads it back: both ask here."""
     raw = headers.get("ce_id")
@@ -52,11 +56,12 @@ def identify(headers: Mapping[str, bytes], workspace: bytes) -> Identity | None:
         not raw
         or headers.get("ce_type") not in _INCOMING
         or headers.get("ce_workspace") != workspace
-        or "ce_source" not in headers
+        or headers.get("ce_source") is None
     ):
         return None
-    if len(raw) == 36 and raw[8:24:5] == b"----" and not raw.translate(None, _LOWER_HEX):
-        key = int(raw.replace(b"-", b""), 16)
+    digits = raw.replace(b"-", b"")
+    if len(raw) == 36 and len(digits) == 32 and raw[8:24:5] == b"----" and not digits.translate(None, _DIGITS):
+        key = int(digits, 16)
     elif raw.isascii():
         key = _HASHED_ID | int.from_bytes(blake2b(raw, digest_size=16).digest(), "big")
     else:
@@ -76,9 +81,46 @@ def workspace_of(topic: str) -> tuple[str, bytes]:
     return workspace, workspace.encode()
 
 
+def _all_plain(headers: list[list[bytes | None]], workspace: bytes) -> tuple[list[int], list[int]] | None:
+    """What `identify` says of all of them, if all are as our own ingest writes them; else None, and it has to be asked.
+    A few passes over everything instead of one by one: a third of the time."""
+    ids, bodies, redrives, types, workspaces, sources = headers
+    if (
+        not set(types) <= _INCOMING
+        or set(workspaces) != {workspace}
+        or None in sources
+        or redrives.count(None) != len(redrives)
+    ):
+        return None
+    keys = _uuids(ids)
+    if keys is None:
+        return None
+    try:
+        return keys, [int(raw[:_BODY_CHARS], 16) & _HASH_MASK if raw else 0 for raw in bodies]
+    except ValueError:
+        return None
+
+
+def _uuids(ids: list[bytes | None]) -> list[int] | None:
+    """The keys of ids that are all UUIDs in their usual form, else None."""
+    count = len(ids)
+    if {len(raw) if raw is not None else 0 for raw in ids} != {36}:
+        return None
+    joined = b"".join(ids)  # type: ignore[arg-type]
+    digits = joined.replace(b"-", b"")
+    if (
+        len(digits) != 32 * count
+        or any(joined[place::36].count(b"-") != count for place in (8, 13, 18, 23))
+        or digits.translate(None, _DIGITS)
+    ):
+        return None
+    halves = iter(struct.unpack(f">{2 * count}Q", bytes.fromhex(digits.decode())))
+    return [high << 64 | low for high, low in zip(halves, halves, strict=True)]
+
+
 def _body(raw: bytes) -> int:
     try:
-        return int(raw[:12], 16)
+        return int(raw[:_BODY_CHARS], 16) & _HASH_MASK  # a stranger's may have a sign
     except ValueError:
         return int.from_bytes(blake2b(raw, digest_size=6).digest(), "big")
 
@@ -123,16 +165,25 @@ class SeenIds:
         """The batch was not committed."""
         self._batch = {}
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Records read back, in order. Their values are not looked at."""
-        timestamp_ms = 0
+    def add(self, found: Columns, workspace: bytes) -> None:
+        """Records read back, in order, with their `HEADERS`."""
+        offsets, times_ms, headers = found
         newest = self._generations[0]
-        for topic, _, offset, timestamp_ms, _, _, headers in records:
-            identity = identify(dict(headers), workspace_of(topic)[1])
-            if identity is not None:
-                newest[identity[0]] = timestamp_ms << _TIME_SHIFT | offset << _HASH_BITS | identity[1]
-        if timestamp_ms:
-            self._turn(timestamp_ms)
+        plain = _all_plain(headers, workspace)
+        if plain is not None:
+            keys, bodies = plain
+            last = [
+                timestamp_ms << _TIME_SHIFT | offset << _HASH_BITS | body
+                for timestamp_ms, offset, body in zip(times_ms, offsets, bodies, strict=True)
+            ]
+            newest.update(zip(keys, last, strict=True))
+        else:
+            for timestamp_ms, offset, *values in zip(times_ms, offsets, *headers, strict=True):
+                identity = identify(dict(zip(HEADERS, values, strict=True)), workspace)
+                if identity is not None:
+                    newest[identity[0]] = timestamp_ms << _TIME_SHIFT | offset << _HASH_BITS | identity[1]
+        if times_ms:
+            self._turn(times_ms[-1])
 
     def _turn(self, now_ms: int) -> None:
         """Begin a new generation after half a window; let go of those that ended before the window."""

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from shared.errors import Misuse, Rejected
-from shared.log import Consumer, Listener, Log, Message, Record, TopicPartition, TransactionalConsumer
+from shared.log import Consumer, Headers, Listener, Log, Message, Record, TopicPartition, TransactionalConsumer
 from shared.log.partitioning import partition_of
 from shared.topics import MAX_MESSAGE_BYTES, Topic
 from tests.contracts.log_process import Child, Job, Stop, copied, open_log, positions_after
@@ -618,10 +618,30 @@ async def test_a_scan_ends_where_it_should_and_steps_over_gaps(bench: Bench) -> 
     assert [r async for some in reader.scan(tp, 0, middle) for r in some] == found[:12]
     assert [r async for some in reader.scan(tp, end, end + 10) for r in some] == []
     assert [r async for some in reader.scan(tp, middle, middle) for r in some] == []
-    bare = [r async for some in reader.scan(tp, 0, end, values=False) for r in some]
-    assert [(r.offset, r.key, r.headers, r.timestamp_ms) for r in bare] == [
-        (r.offset, r.key, r.headers, r.timestamp_ms) for r in found
+
+
+async def test_headers_alone_are_those_of_the_same_records(bench: Bench) -> None:
+    log = await bench.log()
+    topic = await bench.topic(log, "in", 1)
+    tp = TopicPartition(topic, 0)
+    headers: list[Headers] = [
+        [("a", b"1"), ("b", b""), ("c", b"\xff")],
+        [],
+        [("c", b"3"), ("a", b"first"), ("a", b"last")],  # a name may come twice
+        [("A", b"another name"), ("é", "ü".encode()), ("a", b"x" * 5000)],
     ]
+    await (await log.producer()).append([Message(topic, b"k", b"value", of) for of in headers * 150])
+    reader = await log.reader()
+    records = [record async for some in reader.scan(tp, 0, 600) for record in some]
+    assert [record.headers for record in records] == headers * 150
+    for start, stop, names in ((0, 10_000, ("a", "c", "é")), (301, 302, ("b",)), (7, 300, ()), (600, 700, ("a",))):
+        within = [r for r in records if start <= r.offset < stop]
+        parts = [part async for part in reader.scan_headers(tp, start, stop, names)]
+        assert all(part.offsets and len(part.headers) == len(names) for part in parts)
+        assert [offset for part in parts for offset in part.offsets] == [r.offset for r in within]
+        assert [time for part in parts for time in part.times_ms] == [r.timestamp_ms for r in within]
+        for number, name in enumerate(names):
+            assert [v for part in parts for v in part.headers[number]] == [dict(r.headers).get(name) for r in within]
 
 
 async def test_follow_begins_where_told_breathes_and_goes_on(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from shared.events.envelope import Envelope
 from shared.events.feedback import Decision, FeedbackRouted
 from shared.log import Headers, Record
 from shared.topics import MAX_MESSAGE_BYTES
+from tests.router.read_back import read_back
 from tests.router.rulesets import ruleset
 
 RULES = ruleset(
@@ -238,5 +239,5 @@ def test_bad_headers_with_an_id_count_alike_for_us_and_for_whoever_rebuilds_the_
     bad, good = record(workspace="another"), record(offset=1)
     warm, rebuilt = SeenIds(10_000, 0), SeenIds(10_000, 1)
     assert judge(bad, warm, RULES, NOW).what == "dead-letter"
-    rebuilt.add([bad])
+    rebuilt.add(read_back([(bad.offset, bad.timestamp_ms, bad.headers)]), b"default")
     assert judge(good, warm, RULES, NOW).what == judge(good, rebuilt, RULES, NOW).what

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.router.seen import SLACK_MS, SeenIds, identify
-from shared.log import Headers, Record
+from shared.log import Headers
+from tests.router.read_back import read_back
 
 HOUR_MS = 3_600_000
 SOUND: Headers = [("ce_type", b"feedback.received"), ("ce_workspace", b"default"), ("ce_source", b"s")]
@@ -18,10 +19,6 @@ def headers(name: str, body: str = "aa", redrive: int = 0) -> Headers:
     return [*found, ("redrive", str(redrive).encode())] if redrive else found
 
 
-def record(offset: int, timestamp_ms: int, given: Headers) -> Record:
-    return Record("feedback.received", 0, offset, timestamp_ms, b"k", b"", given)
-
-
 @pytest.mark.parametrize(
     ("left", "right", "same"),
     [
@@ -30,6 +27,7 @@ def record(offset: int, timestamp_ms: int, given: Headers) -> Record:
         (headers("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), headers("3F2504E0-4F89-41D3-9A0C-0305E82C3301"), False),
         (headers("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), headers("3f2504e04f8941d39a0c0305e82c3301"), False),
         (headers("3f2504e0-4f89-41d3-9a0c-0305e82c3301"), headers("3f2504e-04f89-41d3-9a0c-0305e82c3301"), False),
+        (headers("0f2504e0-4f89-41d3-9a0c-0305e82c3301"), headers("-f2504e0-4f89-41d3-9a0c-0305e82c3301"), False),
         (headers("x"), headers("x", redrive=1), False),
         (headers("x", redrive=2), headers("x", redrive=1), False),
         (headers("x", redrive=1), headers("x", redrive=1), True),
@@ -62,8 +60,55 @@ def test_no_identity(given: Headers) -> None:
     """Nobody counts it, neither whoever meets it nor whoever reads it back."""
     assert identify(dict(given), b"default") is None
     seen = SeenIds(HOUR_MS, 0)
-    seen.add([record(0, 0, given)])
+    seen.add(read_back([(0, 0, given)]), b"default")
     assert len(seen) == 0
+
+
+UUID = "3f2504e0-4f89-41d3-9a0c-0305e82c33"
+ODD = st.sampled_from(
+    [
+        headers("x"),
+        headers(UUID + "A1"),
+        headers("-" * 36),
+        headers(UUID[:8] + UUID[9:] + "-01"),
+        headers(UUID + "0\u0660"),
+        headers(UUID + "0"),
+        headers(UUID + "01", redrive=2),
+        headers(UUID + "01", redrive=-1),
+        headers(UUID + "01", body="-1"),
+        headers(UUID + "01", body="no hex at all"),
+        headers(UUID + "01", body=""),
+        headers(UUID + "01")[:-1],
+        [*headers(UUID + "01"), ("ce_workspace", b"acme")],
+        [*headers(UUID + "01"), ("ce_type", b"work.shipped")],
+        [*headers(UUID + "01"), ("ce_type", b"feedback.routed")],
+        [header for header in headers(UUID + "01") if header[0] != "ce_source"],
+        [header for header in headers(UUID + "01") if header[0] != "ce_id"],
+    ]
+)
+SOUND_ONES = st.builds(
+    lambda last, body: headers(f"{UUID}{last:02x}", f"{body:032x}"), st.integers(0, 3), st.integers(0)
+)
+
+
+@settings(max_examples=300)
+@given(st.one_of(st.lists(SOUND_ONES, max_size=8), st.lists(st.one_of(SOUND_ONES, ODD), max_size=8)))
+def test_reading_many_back_at_once_says_what_meeting_each_says(given: list[Headers]) -> None:
+    """The quick way over all of them must not know another id, or know it otherwise."""
+    met, back = SeenIds(HOUR_MS, 0), SeenIds(HOUR_MS, 0)
+    for offset, one in enumerate(given):
+        if (identity := identify(dict(one), b"default")) is not None:
+            met.earlier(identity, offset, offset)
+    met.keep(len(given))
+    back.add(read_back([(offset, offset, one) for offset, one in enumerate(given)]), b"default")
+    assert len(back) == len(met)
+    for one in given:
+        if (identity := identify(dict(one), b"default")) is not None:
+            expected = met.earlier(identity, 99, 99)
+            met.forget()
+            assert expected is not None
+            assert back.earlier(identity, 99, 99) == expected
+            back.forget()
 
 
 def test_the_body_tells_a_repeat_from_a_conflict() -> None:
@@ -136,7 +181,7 @@ def test_verdicts_are_those_of_the_whole_history(steps: list[tuple[str, str, int
             first = next((i for i, entry in enumerate(history) if entry[2] >= start), len(history))
             for begin in range(first, len(history), 7):
                 part = enumerate(history[begin : begin + 7], begin)
-                seen.add([record(i, at, headers(n, b)) for i, (n, b, at) in part])
+                seen.add(read_back([(i, at, headers(n, b)) for i, (n, b, at) in part]), b"default")
 
 
 def test_memory_is_let_go_when_the_window_has_passed() -> None:

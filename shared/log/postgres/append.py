@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from itertools import count
 from typing import NamedTuple
 
-import msgspec
-
 from shared.errors import Rejected, Transient
 from shared.log import Message
 from shared.log.partitioning import partition_of
 from shared.log.postgres.connection import Connections
+from shared.log.postgres.headers import pack
 from shared.topics import MAX_MESSAGE_BYTES
 
 WRITE_MAX_BYTES = 8 * 1024 * 1024
@@ -25,8 +24,6 @@ WAITING_MAX_BYTES = 64 * 1024 * 1024
 RECORD_OVERHEAD_BYTES = 64
 
 _APPEND = "SELECT log.append($1, $2, $3, $4, $5, $6, $7)"
-
-_encode_headers = msgspec.msgpack.Encoder().encode
 
 
 class TopicInfo(NamedTuple):
@@ -80,7 +77,7 @@ class Placer:
                     raise Rejected(f"there is no topic {name!r}: create it with `flywheel topics apply`")
                 topic = topics[name] = found
             partition = partition_of(key, topic.partitions) if key is not None else next(self._turn) % topic.partitions
-            packed = _encode_headers(headers)
+            packed = pack(headers)
             size = len(value) + len(packed) + len(key or b"") + RECORD_OVERHEAD_BYTES
             if size > MAX_MESSAGE_BYTES:
                 raise Rejected(f"a message of {size} bytes for {name}: {MAX_MESSAGE_BYTES} is the most it may have")

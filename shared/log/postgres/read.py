@@ -5,18 +5,20 @@ could be filled later: reading on from the last offset seen misses nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
-import msgspec
-
 from shared.errors import Misuse
-from shared.log import Record, TopicPartition
+from shared.log import Columns, Record, TopicPartition
 from shared.log.postgres.append import Catalogue, TopicInfo
 from shared.log.postgres.connection import SAFETY_POLL_S, Connections, Hub, wait
+from shared.log.postgres.headers import columns, unpack
 
 FETCH_MAX_BYTES = 16 * 1024 * 1024
 SCAN_RECORDS = 10_000
+COLUMN_RECORDS = 500
+"""So many are taken apart at once: of more, the first have left the processor's cache before they are looked at."""
 FOLLOW_RECORDS = 1_000
 BREATH_S = 1.0
 
@@ -42,14 +44,16 @@ SELECT "offset", timestamp_ms, key, headers, value FROM (
           ORDER BY "offset" LIMIT $5) r) scanned
 WHERE before < $6 ORDER BY "offset"
 """
-_SCAN_NO_VALUES = """
-SELECT "offset", timestamp_ms, key, headers, ''::bytea AS value FROM log.record
-WHERE topic_id = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4
-ORDER BY "offset" LIMIT $5
+_SCAN_HEADERS = """
+SELECT "offset", timestamp_ms, headers FROM (
+    SELECT r.*, sum(octet_length(r.headers)) OVER (ORDER BY r."offset" ROWS UNBOUNDED PRECEDING)
+                - octet_length(r.headers) AS before
+    FROM (SELECT "offset", timestamp_ms, headers FROM log.record
+          WHERE topic_id = $1 AND partition = $2 AND "offset" >= $3 AND "offset" < $4
+          ORDER BY "offset" LIMIT $5) r) scanned
+WHERE before < $6 ORDER BY "offset"
 """
 _BOUNDS = "SELECT first_offset, next_offset FROM log.partition WHERE topic_id = $1 AND partition = $2"
-
-_decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
 class Place(NamedTuple):
@@ -71,7 +75,6 @@ async def fetch(connections: Connections, places: Sequence[Place], limit: int) -
         FETCH_MAX_BYTES,
     )
     fetched: dict[TopicPartition, list[Record]] = {}
-    decode = _decode_headers
     begin = 0
     while begin < len(rows):  # one run of rows for each partition
         slot = rows[begin][0]
@@ -79,7 +82,7 @@ async def fetch(connections: Connections, places: Sequence[Place], limit: int) -
         tp = places[slot - 1].tp
         topic, partition = tp
         fetched[tp] = [
-            Record(topic, partition, offset, timestamp_ms, key, value, decode(headers))
+            Record(topic, partition, offset, timestamp_ms, key, value, unpack(headers))
             for _, offset, timestamp_ms, key, headers, value in rows[begin:end]
         ]
         begin = end
@@ -123,23 +126,36 @@ class PostgresReader:
         )
         return found
 
-    async def scan(
-        self, tp: TopicPartition, start: int, stop: int, *, values: bool = True
-    ) -> AsyncIterator[list[Record]]:
+    async def scan(self, tp: TopicPartition, start: int, stop: int) -> AsyncIterator[list[Record]]:
+        name, partition = tp
+        async with aclosing(self._scan(_SCAN, tp, start, stop)) as chunks:
+            async for rows in chunks:
+                yield [
+                    Record(name, partition, offset, timestamp_ms, key, value, unpack(headers))
+                    for offset, timestamp_ms, key, headers, value in rows
+                ]
+
+    async def scan_headers(
+        self, tp: TopicPartition, start: int, stop: int, names: Sequence[str]
+    ) -> AsyncIterator[Columns]:
+        async with aclosing(self._scan(_SCAN_HEADERS, tp, start, stop)) as chunks:
+            async for rows in chunks:
+                for begin in range(0, len(rows), COLUMN_RECORDS):
+                    yield columns(rows[begin : begin + COLUMN_RECORDS], tuple(names))
+                    await asyncio.sleep(0)  # the next ones come in, and the others of this process have their turn
+
+    async def _scan(self, statement: str, tp: TopicPartition, start: int, stop: int) -> AsyncGenerator[list[Any], None]:
         topic = await self._topic(tp.topic)
         first, end = await self.bounds(tp)
-        start, stop = max(start, first), min(stop, end)
-        ahead = asyncio.create_task(self._chunk(topic, tp, start, stop, values))
+        stop = min(stop, end)
+        place = Place(topic.id, tp, max(start, first))
+        ahead = asyncio.create_task(self._chunk(statement, place, stop))
         try:
             while rows := await ahead:
                 # The next ones are read while these are worked on.
-                ahead = asyncio.create_task(self._chunk(topic, tp, rows[-1][0] + 1, stop, values))
-                name, partition = tp
-                decode = _decode_headers
-                yield [
-                    Record(name, partition, offset, timestamp_ms, key, value, decode(headers))
-                    for offset, timestamp_ms, key, headers, value in rows
-                ]
+                place = place._replace(start=rows[-1][0] + 1)
+                ahead = asyncio.create_task(self._chunk(statement, place, stop))
+                yield rows
         finally:
             await _abandon(ahead)
 
@@ -176,13 +192,13 @@ class PostgresReader:
             raise Misuse(f"there is no topic {name!r}")
         return found
 
-    async def _chunk(self, topic: TopicInfo, tp: TopicPartition, start: int, stop: int, values: bool) -> list[Any]:
-        if start >= stop:
+    async def _chunk(self, statement: str, place: Place, stop: int) -> list[Any]:
+        if place.start >= stop:
             return []
-        arguments = (topic.id, tp.partition, start, stop, SCAN_RECORDS)
-        if values:
-            return await self._connections.rows(_SCAN, *arguments, FETCH_MAX_BYTES)
-        return await self._connections.rows(_SCAN_NO_VALUES, *arguments)
+        topic_id, tp, start = place
+        return await self._connections.rows(
+            statement, topic_id, tp.partition, start, stop, SCAN_RECORDS, FETCH_MAX_BYTES
+        )
 
 
 async def _abandon(task: asyncio.Task[Any]) -> None:
