@@ -5,5 +5,5 @@ public contract or of the machinery. Nothing here imports a service.
 
 In the order an event meets them: `events` and `topics` (what is said, and where), `log` (the road),
 `database` (what is kept), `config` (what people decided), `auth` (who may), then what runs a process:
-`clock`, `errors`, `retry`, `telemetry`, `web`, `patience`, `runtime`.
+`clock`, `errors`, `retry`, `telemetry`, `tasks`, `web`, `patience`, `runtime`.
 """

@@ -33,6 +33,7 @@ from shared.clock import Clock
 from shared.database import Database
 from shared.database.tables import api_key, workspace
 from shared.errors import Misuse, Transient
+from shared.tasks import keep
 from shared.telemetry import get_logger
 from shared.web.problems import Problem
 
@@ -176,7 +177,7 @@ class Authenticator:
     async def start(self) -> None:
         """Begins to listen for revocations."""
         if self._listener is None:
-            self._listener = asyncio.create_task(self._listen(), name="auth.listen")
+            self._listener = keep(self._listen(), "auth-listen")
 
     async def close(self) -> None:
         tasks = [task for task in (self._listener, *self._asking.values()) if task is not None]

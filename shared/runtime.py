@@ -4,7 +4,7 @@ A service is built from a `Runtime` and says what it serves, what it does for ev
 all-in-one process holds four of them, `python -m services.X` one; nothing else differs. On SIGTERM or Ctrl-C:
 no new connection, requests in hand finish, services drain, then tasks stop and connections close. A task that
 dies of anything but `Transient` (which it handles itself) takes the process with it: a supervisor starts it
-again, and a half-dead one serves nobody.
+again, and a half-dead one serves nobody. The same holds for whatever runs beside them (`shared.tasks`).
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
+from shared import tasks
 from shared.auth import Authenticator, Keys
 from shared.clock import Clock, DatabaseClock
 from shared.config import STARTER, Config, ConfigError, config_of, read_dir
@@ -262,16 +263,15 @@ class Process:
     async def run(self, host: str, port: int, started: Callable[[], Awaitable[None]] | None = None) -> None:
         """Serve until `runtime.stopping` is set. `started` runs beside, once the port answers."""
         front = self.application(self._hosts(host))
-        server = Server(
-            server_config(front, host=host, port=port, graceful_s=DRAIN_REQUESTS_S, at_once=front.at_once)
-        )
+        server = Server(server_config(front, host=host, port=port, graceful_s=DRAIN_REQUESTS_S, at_once=front.at_once))
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._keep_configured()),
-                group.create_task(self._keep_time()),
-                *(group.create_task(service.run(), name=service.name) for service in self.services),
+            forever = [
+                group.create_task(tasks.watch(), name="watch"),
+                group.create_task(self._keep_configured(), name="config"),
+                group.create_task(self._keep_time(), name="clock"),
+                *(group.create_task(self._serve(service), name=service.name) for service in self.services),
             ]
-            serving = group.create_task(server.serve())
+            serving = group.create_task(server.serve(), name="web")
             if started is not None:
                 group.create_task(self._announce(server, started))
             stop = asyncio.create_task(self.runtime.stopping.wait())
@@ -282,8 +282,13 @@ class Process:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_SERVICES_S):
                     await asyncio.gather(*(service.drain() for service in self.services))
-            for task in tasks:
+            for task in forever:
                 task.cancel()
+
+    async def _serve(self, service: Service) -> None:
+        await service.run()
+        if not self.runtime.stopping.is_set():
+            raise RuntimeError(f"{service.name} has ended by itself")
 
     async def _announce(self, server: uvicorn.Server, started: Callable[[], Awaitable[None]]) -> None:
         while not server.started:
@@ -400,4 +405,7 @@ def run_one(name: str, build: Build, default_port: int) -> int:
     except (FlywheelError, OSError, ValueError) as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
         return 2 if isinstance(error, Misuse | ConfigError | ValueError) else 1
+    except ExceptionGroup:
+        _log.exception("process.failed")
+        return 1
     return 0

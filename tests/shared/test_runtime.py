@@ -6,16 +6,25 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
+from services.closer.app import build as closer
 from services.console.app import build
-from shared import patience
+from services.ingest.app import build as ingest
+from services.router.app import build as router
+from shared import patience, tasks
 from shared.errors import Transient
-from shared.runtime import Process, serve
+from shared.log import postgres as postgres_log
+from shared.runtime import Process, Runtime, Service, serve
 from shared.settings import Settings, read_settings
 from tests.brokers import free_port
 
 WAIT_S = 30.0
+PASSING = {"Event.wait", "fetch", "LifespanOn.main", "_deadline.<locals>.watch"}
+"""Waiting dies of nothing, a read has somebody who waits for it, and uvicorn looks after its own."""
+EVERY_SERVICE = [ingest, router, closer, build]
 
 
 def settings_of(data_dir: Path, database_url: str, **env: str) -> Settings:
@@ -124,3 +133,84 @@ SERVERS: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("url", "server"), SERVERS)
 def test_an_address_is_told_without_its_password(url: str, server: str) -> None:
     assert patience.server_of(url) == server
+
+
+# ── an end that nobody asked for ──
+
+
+async def test_a_background_task_that_dies_takes_the_process_with_it(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention that has stopped is found when the disk is full: the process ends instead, and says why."""
+    monkeypatch.setattr(postgres_log, "TRIM_EVERY_S", 0.05)
+    start = Start(settings_of(tmp_path, database_url))
+    await start.up()
+    before = _count("log-trim")
+    await _sql(database_url, "ALTER TABLE log.topic RENAME TO gone")
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(ExceptionGroup) as caught:
+            await start.task
+    assert "flywheel db migrate" in str(_cause(caught.value)), "what it died of"
+    assert _count("log-trim") == before + 1
+
+
+async def test_a_service_that_ends_by_itself_takes_the_process_with_it(database_url: str, tmp_path: Path) -> None:
+    async def build_one_that_stops(runtime: Runtime) -> Service:
+        service = await build(runtime)
+
+        async def run() -> None:
+            return
+
+        service.run = run  # type: ignore[method-assign]
+        return service
+
+    start = Start(settings_of(tmp_path, database_url), build_one_that_stops)
+    async with asyncio.timeout(WAIT_S):
+        with pytest.raises(ExceptionGroup) as caught:
+            await start.task
+    assert "console has ended by itself" in str(_cause(caught.value))
+
+
+async def test_whatever_runs_for_ever_is_held_by_the_process(database_url: str, tmp_path: Path) -> None:
+    """A new task that is begun with `asyncio.create_task`, and could die unnoticed, is found here."""
+    before = asyncio.all_tasks()
+    start = Start(settings_of(tmp_path, database_url), *EVERY_SERVICE)
+    process = await start.up()
+    held = {"watch", "config", "clock", "web", *(service.name for service in process.services)}
+    held |= {"closer-handler", "closer-timers", "closer-deliver", "closer-relay", "closer-gauges"}  # one TaskGroup
+    held |= {"ingest-watch", "ingest-ping"}
+    async with asyncio.timeout(WAIT_S):
+        while others := {
+            _name(task)
+            for task in asyncio.all_tasks() - before - tasks.kept() - {start.task}
+            if task.get_name() not in held and _name(task) not in PASSING
+        }:
+            await asyncio.sleep(0.05)
+    assert others == set()
+    assert {"log-listen", "log-trim", "log-member", "auth-listen"} <= {task.get_name() for task in tasks.kept()}
+    process.runtime.stopping.set()
+    async with asyncio.timeout(WAIT_S):
+        await start.task
+    assert not tasks.kept()
+
+
+def _name(task: asyncio.Task[Any]) -> str:
+    return str(getattr(task.get_coro(), "__qualname__", task.get_name()))
+
+
+def _count(task: str) -> float:
+    return REGISTRY.get_sample_value("flywheel_background_tasks_died_total", {"task": task}) or 0.0
+
+
+def _cause(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
+async def _sql(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -23,6 +23,7 @@ from shared.log.postgres.connection import Connections, Hub
 from shared.log.postgres.group import PostgresConsumer, group_lag
 from shared.log.postgres.read import PostgresReader
 from shared.log.postgres.retention import TRIM_EVERY_S, TRIM_LOCK, trim
+from shared.tasks import keep
 from shared.telemetry import get_logger
 from shared.topics import Topic
 
@@ -52,7 +53,7 @@ class PostgresLog:
         self._catalogue = Catalogue(connections)
         self._placer = Placer(self._catalogue)
         self._appender = Appender(connections)
-        self._trimming = asyncio.create_task(self._trim_forever(), name="log-trim")
+        self._trimming = keep(self._trim_forever(), "log-trim")
 
     @classmethod
     async def open(cls, dsn: str) -> "PostgresLog":
@@ -107,8 +108,7 @@ class PostgresLog:
     async def close(self) -> None:
         """Append what is waiting, then let go of everything. Consumers are closed by whoever opened them."""
         self._trimming.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._trimming
+        await asyncio.gather(self._trimming, return_exceptions=True)
         await self._appender.close()
         await self._hub.close()
         await self._connections.close()

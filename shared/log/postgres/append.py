@@ -15,6 +15,7 @@ from shared.log import Message
 from shared.log.partitioning import partition_of
 from shared.log.postgres.connection import Connections
 from shared.log.postgres.headers import pack
+from shared.tasks import keep
 from shared.topics import MAX_MESSAGE_BYTES
 
 WRITE_MAX_BYTES = 8 * 1024 * 1024
@@ -163,7 +164,7 @@ class Appender:
         if self._closed:
             raise Transient("the log is closing")
         if self._task is None:
-            self._task = asyncio.create_task(self._write_forever(), name="log-append")
+            self._task = keep(self._write_forever(), "log-append")
         size = sum(row.size for row in rows)
         waiting = _Waiting(rows, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)

@@ -16,6 +16,7 @@ import asyncpg
 
 from shared.database import is_transient, normalise_url
 from shared.errors import Fenced, Misuse, Transient
+from shared.tasks import keep
 from shared.telemetry import get_logger
 
 LEASE_S = 3.0
@@ -150,7 +151,7 @@ class Hub:
 
     async def open(self) -> None:
         connection = await self._connect()
-        self._task = asyncio.create_task(self._keep(connection), name="log-listen")
+        self._task = keep(self._keep(connection), "log-listen")
 
     def subscribe(self, topics: Iterable[str], group: str | None = None) -> Subscription:
         subscription = Subscription(self, topics, group)
@@ -163,8 +164,7 @@ class Hub:
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _connect(self) -> Any:
         try:

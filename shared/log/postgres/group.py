@@ -24,6 +24,7 @@ from shared.log.postgres.append import Placer, columns
 from shared.log.postgres.assignment import assign
 from shared.log.postgres.connection import LEASE_S, SAFETY_POLL_S, Connections, Hub, wait
 from shared.log.postgres.read import Place, fetch
+from shared.tasks import keep
 from shared.telemetry import get_logger
 
 BEAT_S = LEASE_S / 4
@@ -127,7 +128,7 @@ class PostgresConsumer:
 
     async def join(self) -> None:
         await self._beat()
-        self._task = asyncio.create_task(self._beat_forever(), name=f"log-member-{self._group}")
+        self._task = keep(self._beat_forever(), "log-member")
 
     # ── reading ──
 
