@@ -10,18 +10,20 @@ What the client does badly, and the rule here (each has its test in `tests/contr
 * One message too large fails the whole write it is in: sizes are looked at before, and where a topic allows less
   than we thought, the write is taken apart and each caller hears about his own.
 
-One write is in flight per partition; so order is kept, and the next write gathers while this one travels.
+One write is in flight for each broker, to all of its partitions that have something waiting: order is kept, and the next
+one gathers while this one travels. A write each for partitions that are ready at different times would cost a
+request each, and a request costs as much as ten records.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared.errors import FlywheelError, Rejected, Transient
@@ -101,9 +103,14 @@ class _Client:
 
     def __init__(self, producer: Any) -> None:
         self.producer = producer
-        self.writes = 0
+        self.writes: Counter[int | None] = Counter()  # not answered yet, by the broker that they went to
         self.retired = False
         self.ending = False
+
+    def leader(self, lane: "_Lane") -> int | None:
+        """The broker that has this partition, as far as we know."""
+        node: int | None = self.producer.client.cluster.leader_for_partition(TopicPartition(lane.topic, lane.partition))
+        return node
 
     async def discard(self) -> None:
         """Whatever it still holds fails now: its own `stop` would first wait until everything has landed."""
@@ -120,7 +127,7 @@ class _Client:
 class _Lane:
     """A partition: what waits for it, and the one write in flight."""
 
-    __slots__ = ("client", "partition", "retry", "sent_at", "topic", "waiting", "writing")
+    __slots__ = ("client", "node", "partition", "retry", "sent_at", "topic", "waiting", "writing")
 
     def __init__(self, topic: str, partition: int) -> None:
         self.topic = topic
@@ -129,6 +136,7 @@ class _Lane:
         self.retry: deque[_Entry] = deque()  # goes before what waits, each alone
         self.writing: list[_Entry] = []
         self.client: _Client | None = None
+        self.node: int | None = None
         self.sent_at = 0.0
 
     @property
@@ -144,7 +152,9 @@ class KafkaProducer:
         self._options: dict[str, Any] = settings.aiokafka() | {
             "acks": "all",
             "enable_idempotence": True,
-            "compression_type": "lz4",
+            # A batch holds what a few requests brought to one partition: there is little to gain by compressing it, and it
+            # took a third of the time. The router's transactions, which are large, are compressed.
+            "compression_type": None,
             "linger_ms": 0,  # gathering is done here
             "max_batch_size": BATCH_BYTES,
             "max_request_size": MAX_MESSAGE_BYTES + BATCH_BYTES,
@@ -286,12 +296,19 @@ class KafkaProducer:
             await self._wake.wait()
             self._wake.clear()
             lanes, self._ready = self._ready, set()
+            client = self._client
+            busy = frozenset(client.writes) if client is not None else frozenset[int | None]()
             for lane in lanes:
                 client = self._client  # may go while we write; `_connect` has every lane written again
-                if client is not None and lane.client is None:
-                    await self._write_one(lane, client)
+                if client is None or lane.client is not None:
+                    continue
+                node = client.leader(lane)
+                if node in busy:
+                    self._ready.add(lane)
+                else:
+                    await self._write_one(lane, client, node)
 
-    async def _write_one(self, lane: _Lane, client: _Client) -> None:
+    async def _write_one(self, lane: _Lane, client: _Client, node: int | None) -> None:
         """As much of what waits as one write takes."""
         batch = client.producer.create_batch()
         taken: list[_Entry] = []
@@ -308,7 +325,8 @@ class KafkaProducer:
         if not taken:
             return
         lane.writing, lane.client, lane.sent_at = taken, client, self._alive
-        client.writes += 1
+        lane.node = node
+        client.writes[node] += 1
         try:
             # Suspends only while the topic's metadata are unknown; the watch ends that too.
             sent = await client.producer.send_batch(batch, lane.topic, partition=lane.partition)
@@ -319,7 +337,10 @@ class KafkaProducer:
 
     def _answered(self, lane: _Lane, client: _Client, error: BaseException | None) -> None:
         taken, lane.writing, lane.client = lane.writing, [], None
-        client.writes -= 1
+        client.writes[lane.node] -= 1
+        if not client.writes[lane.node]:
+            del client.writes[lane.node]
+            self._wake.set()  # whoever waited for this broker
         if error is None:
             for _, _, _, call in taken:
                 call.stored()
