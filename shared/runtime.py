@@ -231,9 +231,9 @@ class Process:
         install(app)
         for service in self.services:
             app.include_router(service.routes)
-        app.add_api_route("/healthz", self._health, include_in_schema=False)
-        app.add_api_route("/readyz", self._readiness, include_in_schema=False)
-        app.add_api_route("/metrics", _metrics, include_in_schema=False)
+        looked_at = {"/healthz": self._health, "/readyz": self._readiness, "/metrics": _metrics}
+        for path, answer in looked_at.items():
+            app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
         hot = {path: served for service in self.services for path, served in service.hot_paths.items()}
         return Front(hot, RequestId(app), hosts)
 

@@ -2,20 +2,27 @@
 
 Opening it changes nothing, for mail scanners open every link; only the form does. The token in the address is the
 secret: who has it may answer for this one case, and it is no cookie that a browser would send by itself, so no other
-page can post in the customer's name. Wrong, changed and expired tokens look alike: 404.
+page can post in the customer's name. Wrong, changed and expired tokens look alike: 404. Whatever is wrong, a
+person gets a page.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from services.closer import metrics
 from services.closer.answers import Answers, Means, Shown
 from services.closer.notify import language_of
 from services.closer.render import PAGE_CSP, WORDS_MAX_CHARS, PageContext, PageKind, page, page_language
+from shared.errors import Transient
+from shared.telemetry import get_logger
 
+RETRY_AFTER_S = 10
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": PAGE_CSP,
@@ -26,16 +33,15 @@ HEADERS = {
 }
 
 
+_log = get_logger("closer")
 _THANKS: Mapping[Means, PageKind] = {"yes": "thanks_yes", "no": "thanks_no", "noted": "thanks_noted"}
 
 
 def routes_for(answers: Answers) -> APIRouter:
-    routes = APIRouter(prefix="/loop", include_in_schema=False)
+    routes = APIRouter(prefix="/loop", include_in_schema=False, route_class=_PageRoute)
 
-    @routes.get("/{token}")
-    async def show(
-        request: Request, token: str, solved: Annotated[str | None, Query(max_length=10)] = None
-    ) -> HTMLResponse:
+    @routes.api_route("/{token}", methods=["GET", "HEAD"])
+    async def show(request: Request, token: str, solved: str | None = None) -> HTMLResponse:
         shown = await answers.show(token)
         if shown is None:
             return _unknown(request)
@@ -60,7 +66,7 @@ def routes_for(answers: Answers) -> APIRouter:
         metrics.ANSWERS.labels(solved).inc()
         return _html(PageContext(_THANKS[means], language_of(shown.language, None)))
 
-    @routes.get("/{token}/unsubscribe")
+    @routes.api_route("/{token}/unsubscribe", methods=["GET", "HEAD"])
     async def ask_unsubscribe(request: Request, token: str) -> HTMLResponse:
         shown = await answers.show(token)
         if shown is None:
@@ -95,6 +101,29 @@ def _asked(shown: Shown, chosen: Literal["yes", "no"] | None) -> PageContext:
 def _unknown(request: Request) -> HTMLResponse:
     language = page_language(request.headers.get("accept-language", ""))
     return _html(PageContext("unknown", language), status=404)
+
+
+class _PageRoute(APIRoute):
+    """Errors as pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            language = page_language(request.headers.get("accept-language", ""))
+            try:
+                return await handler(request)
+            except Transient as error:
+                _log.warning("loop.away", reason=str(error), path=request.scope["route"].path)
+                away = _html(PageContext("away", language), status=503)
+                away.headers["Retry-After"] = str(max(1, round(error.retry_after or RETRY_AFTER_S)))
+                return away
+            except RequestValidationError:
+                return _html(PageContext("unknown", language), status=422)
+            except HTTPException as error:  # a form that cannot be read
+                return _html(PageContext("unknown", language), status=error.status_code)
+
+        return handle
 
 
 def _html(context: PageContext, status: int = 200) -> HTMLResponse:

@@ -29,7 +29,7 @@ ANSWER_MAX_CHARS = 30_000
 WORDS_MAX_CHARS = 5_000
 
 PageKind = Literal[
-    "ask", "waiting", "thanks_yes", "thanks_no", "thanks_noted", "unknown", "unsubscribe", "unsubscribed"
+    "ask", "waiting", "thanks_yes", "thanks_no", "thanks_noted", "unknown", "away", "unsubscribe", "unsubscribed"
 ]
 
 _TEMPLATES = Path(__file__).parent / "templates"

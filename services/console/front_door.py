@@ -2,8 +2,10 @@
 
 import httpx2
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
 
 from shared.errors import Transient
+from shared.telemetry import get_logger
 
 PASSED_ON = ("/loop/{path:path}", "/v1/cases", "/v1/cases/{path:path}", "/v1/sla/{path:path}")
 MAX_BODY_BYTES = 1024 * 1024
@@ -25,6 +27,18 @@ _HOP_BY_HOP = frozenset(
 )
 
 
+# The customer's page is the closer's; this is all that can be said without it.
+_AWAY = {
+    "en": ("We cannot show this page just now", "Nothing is lost. Please try again in a few minutes."),
+    "zh": ("页面暂时打不开", "什么都没有丢。请过几分钟再试。"),
+}
+_AWAY_PAGE = """<!doctype html>
+<html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex"><title>{title}</title></head><body><h1>{title}</h1><p>{text}</p></body></html>
+"""
+_log = get_logger("console")
+
+
 class FrontDoor:
     def __init__(self, closer_url: str) -> None:
         self._http = httpx2.AsyncClient(base_url=closer_url, timeout=15, follow_redirects=False)
@@ -40,7 +54,11 @@ class FrontDoor:
         try:
             answer = await self._http.request(request.method, target, headers=headers, content=await _body(request))
         except httpx2.HTTPError as error:
-            raise Transient(f"the closer cannot be reached: {type(error).__name__}", retry_after=2) from None
+            reason = f"the closer cannot be reached: {type(error).__name__}"
+            if request.url.path.startswith("/loop/"):
+                _log.warning("front_door.away", reason=reason)
+                return _away(request.headers.get("accept-language", ""))
+            raise Transient(reason, retry_after=2) from None
         response = Response(answer.content, status_code=answer.status_code)
         for name, value in answer.headers.multi_items():
             if name.lower() not in _HOP_BY_HOP:
@@ -49,6 +67,14 @@ class FrontDoor:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+def _away(accept_language: str) -> HTMLResponse:
+    preferred = accept_language.strip()[:2].lower()
+    language = preferred if preferred in _AWAY else "en"
+    title, text = _AWAY[language]
+    headers = {"Retry-After": "10", "Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'"}
+    return HTMLResponse(_AWAY_PAGE.format(language=language, title=title, text=text), status_code=503, headers=headers)
 
 
 async def _body(request: Request) -> bytes:

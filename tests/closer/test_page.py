@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
 import uuid
@@ -17,8 +18,10 @@ from services.closer.notify import Notification
 from shared.events.feedback import FeedbackReceived
 from shared.events.identity import Pseudonyms
 from shared.links import Links
+from tests.brokers import free_port
 from tests.closer.served import Served, served
 from tests.closer.world import SECRET, World, feedback
+from tests.forwarding import forwarding
 
 
 @pytest.fixture
@@ -255,6 +258,46 @@ async def test_53_every_changed_token_is_404_and_does_nothing(page: Served) -> N
             assert "refund" not in got.text
     assert await page.world.value("SELECT count(*) FROM shared.outbox WHERE topic = 'feedback.received'") == 0
     assert await page.world.value("SELECT count(*) FROM closer.unsubscribed") == 0
+
+
+async def test_head_is_answered_like_get(page: Served) -> None:
+    case, token = await answered(page)
+    before = (await page.get(f"/v1/cases/{case}")).json()
+    for path in (f"/loop/{token}", f"/loop/{token}?solved=no", f"/loop/{token}/unsubscribe", "/loop/nothing"):
+        got, head = await page.http.get(path), await page.http.head(path)
+        assert (head.status_code, head.headers["content-type"]) == (got.status_code, got.headers["content-type"])
+    assert (await page.get(f"/v1/cases/{case}")).json() == before
+
+
+async def test_while_the_database_is_away_a_customer_gets_a_page(database_url: str, tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        way = await stack.enter_async_context(forwarding(database_url, free_port()))
+        world = await stack.enter_async_context(World.open(database_url))
+        page = await stack.enter_async_context(served(world, way.url, tmp_path))
+        _, token = await answered(page)
+        assert (await page.http.get(f"/loop/{token}")).status_code == 200
+        way.close()
+        for wanted, lang, says in (("zh-CN,zh;q=0.9", "zh", "请过几分钟再试"), ("de,en;q=0.5", "en", "try again")):
+            headers = {"Accept-Language": wanted}
+            for answer in (
+                await page.http.get(f"/loop/{token}", headers=headers),
+                await page.http.post(f"/loop/{token}", data={"solved": "yes"}, headers=headers),
+                await page.http.post(f"/loop/{token}/unsubscribe", headers=headers),
+            ):
+                assert answer.status_code == 503
+                assert answer.headers["content-type"].startswith("text/html")
+                assert int(answer.headers["retry-after"]) >= 1
+                assert answer.headers["cache-control"] == "no-store"
+                assert f'<html lang="{lang}"' in answer.text
+                assert says in answer.text
+
+
+async def test_a_form_that_cannot_be_read_is_answered_by_a_page(page: Served) -> None:
+    _, token = await answered(page)
+    headers = {"Content-Type": "multipart/form-data"}
+    answer = await page.http.post(f"/loop/{token}", content=b"x", headers=headers)
+    assert answer.status_code in (400, 422)
+    assert answer.headers["content-type"].startswith("text/html")
 
 
 async def test_an_unknown_link_is_a_page_in_the_browsers_language(page: Served) -> None:

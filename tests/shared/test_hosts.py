@@ -62,6 +62,7 @@ async def test_row_6_a_strangers_name_is_refused_and_ours_are_answered(database_
             assert (await ask(port, host))[0] == 401, f"{host} is let in, and asked who it is"
         for path in ("/healthz", "/readyz", "/metrics"):
             assert (await ask(port, "flywheel-console.monitoring:8080", path))[0] == 200
+            assert await ask(port, "anybody", path, "HEAD") == (200, b"")
 
 
 ROWS = [

@@ -1,8 +1,6 @@
 """The life of a process: a start that waits, and says so; an end that is asked for, and one that nobody asked for."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from shared.log import postgres as postgres_log
 from shared.runtime import Process, Runtime, Service, serve
 from shared.settings import Settings, read_settings
 from tests.brokers import free_port
+from tests.forwarding import Forwarding, forwarding
 
 WAIT_S = 30.0
 PASSING = {"Event.wait", "fetch", "LifespanOn.main", "_deadline.<locals>.watch"}
@@ -66,37 +65,15 @@ class Start:
             return await self.said.get()
 
 
-@contextlib.asynccontextmanager
-async def forwarding(port: int, database_url: str) -> AsyncIterator[None]:
-    """A server on that port that is the test's Postgres."""
-    socket = database_url.partition("host=")[2] + "/.s.PGSQL.5432"
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-        writer.close()
-
-    async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_unix_connection(socket)
-        await asyncio.gather(pump(reader, back), pump(there, writer))
-
-    server = await asyncio.start_server(both, "127.0.0.1", port)
-    try:
-        yield
-    finally:
-        server.close()
-
-
 async def test_a_start_says_what_it_waits_for_and_goes_on_when_it_comes(database_url: str, tmp_path: Path) -> None:
     port = free_port()
-    name = database_url.partition("@/")[2].partition("?")[0]
-    start = Start(settings_of(tmp_path, f"postgresql://postgres:hidden@127.0.0.1:{port}/{name}"))
+    away = Forwarding(database_url, port)
+    start = Start(settings_of(tmp_path, away.url))
     said = await start.heard()
     assert said.startswith("Waiting")
     assert f"DATABASE_URL names 127.0.0.1:{port}" in said
     assert "hidden" not in said
-    async with forwarding(port, database_url):
+    async with forwarding(database_url, port):
         process = await start.up()
         process.runtime.stopping.set()
         async with asyncio.timeout(WAIT_S):
