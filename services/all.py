@@ -16,7 +16,7 @@ from pathlib import Path
 
 from services.tour import load_sample, show_the_loop
 from shared.config import ConfigError
-from shared.database.embedded import EmbeddedPostgres
+from shared.database.embedded import EmbeddedPostgres, in_use_by
 from shared.errors import FlywheelError, Misuse
 from shared.runtime import Process, serve
 from shared.settings import Settings, read_settings
@@ -32,7 +32,7 @@ def up(*, host: str, port: int, sample: bool) -> int:
     try:
         settings = read_settings()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        port = _port(host, port)
+        port = _port(host, port, settings.data_dir)
         url = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
         if "PUBLIC_URL" not in settings.env:
             settings = read_settings(public_url=url)
@@ -56,7 +56,7 @@ def up(*, host: str, port: int, sample: bool) -> int:
     return 0
 
 
-def _port(host: str, port: int) -> int:
+def _port(host: str, port: int, data_dir: Path) -> int:
     """That port, or a free one for 0, before anything else is started. Raises `Misuse`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -64,10 +64,14 @@ def _port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise Misuse(
-                f"cannot listen on {host} port {port} ({error.strerror}): stop what does,"
-                " or choose another by --port (0: any free one) and --host"
-            ) from None
+            what = f"cannot listen on {host} port {port} ({error.strerror})"
+            holder = in_use_by(data_dir)
+            if holder is not None:
+                raise Misuse(
+                    f"{what}, and {data_dir} is in use: another flywheel ({holder}) runs. Stop that one, or give this one"
+                    " a port and a place of its own by --port (0: any free one) and --data-dir"
+                ) from None
+            raise Misuse(f"{what}: stop what does, or choose another by --port (0: any free one) and --host") from None
         return int(probe.getsockname()[1])
 
 

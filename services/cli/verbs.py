@@ -262,7 +262,10 @@ def _print_case(found: dict[str, Any], json_: bool) -> None:
 # ── running it ──
 
 
-@app.command()
+@app.command(
+    epilog="--config DIR: the four YAML files (without it, the starter's). --data-dir DIR: where everything is kept"
+    " (.flywheel). DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS each replace the embedded part, SMTP_URL sends mail."
+)
 def up(
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")] = 8080,

@@ -133,6 +133,25 @@ class EmbeddedPostgres:
 # ── one owner ──
 
 
+def in_use_by(data_dir: Path) -> str | None:
+    """Who holds that data folder now, for people; None: nobody."""
+    try:
+        fd = os.open(data_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _holder(fd: int) -> str:
+    return f"process {os.pread(fd, 32, 0).decode(errors='replace').strip() or 'still starting'}"
+
+
 class _Lock:
     """An flock on a file that names its holder, for people."""
 
@@ -145,10 +164,10 @@ class _Lock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "still starting"
+            holder = _holder(fd)
             os.close(fd)
             raise Misuse(
-                f"{path.parent} is in use by another flywheel (process {holder}). "
+                f"{path.parent} is in use by another flywheel ({holder}). "
                 "Stop that one, or give this one a place of its own with --data-dir."
             ) from None
         os.ftruncate(fd, 0)

@@ -147,6 +147,14 @@ def test_help_is_0_and_on_stdout(flywheel: Flywheel) -> None:
         assert "Usage: flywheel" in said.out
 
 
+def test_help_names_what_every_verb_takes(flywheel: Flywheel) -> None:
+    for arguments in (["--help"], ["up", "--help"]):
+        said = flywheel(*arguments)
+        assert "--config DIR" in said.out
+        assert "--data-dir DIR" in " ".join(said.out.split())
+    assert "DATABASE_URL" in said.out
+
+
 def test_a_process_ends_with_the_same_code_and_a_closed_pipe_is_no_failure(tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith(STEERING)}
     options: dict[str, Any] = {"cwd": REPOSITORY, "env": env, "text": True}
@@ -358,6 +366,18 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     env = {"FLYWHEEL_CONFIG": str(directory / "config")}
     with Deployment.all_in_one(directory, env, "--no-sample") as deployment:
         yield deployment
+
+
+def test_a_second_start_is_told_what_is_in_its_way(up: Deployment, flywheel: Flywheel) -> None:
+    running = str(up.procs["all"].pid)
+    port = up.urls["console"].rpartition(":")[2]
+    both = flywheel("up", "--port", port, "--data-dir", str(up.data_dir))
+    place = flywheel("up", "--port", "0", "--data-dir", str(up.data_dir))
+    socket_only = flywheel("up", "--port", port, "--data-dir", "elsewhere")
+    assert {both.code, place.code, socket_only.code} == {2}
+    assert f"port {port}" in both.err
+    assert all(f"(process {running})" in said.err and "--data-dir" in said.err for said in (both, place))
+    assert "process" not in socket_only.err
 
 
 def test_a_refusal_of_the_service_is_told_with_its_fields(asked: Flywheel) -> None:
