@@ -14,6 +14,7 @@ A minute is a working minute when the local clock then shows a time within one o
 daylight saving skips is not worked, an hour that it repeats is worked twice if its times are within a period.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -189,6 +190,10 @@ def statutory(of: str | tuple[str, ...], first: date, last: date) -> tuple[dict[
     return off, made_up
 
 
+# As python-holidays writes the day that a day off was traded for, in its English.
+_US_DATE = re.compile(r"\b(\d\d)/(\d\d)/(\d{4})\b")
+
+
 @lru_cache(256)
 def _national(code: str, year: int) -> tuple[Mapping[date, str], Mapping[date, int]]:
     country, _, subdivision = code.partition("-")
@@ -198,7 +203,7 @@ def _national(code: str, year: int) -> tuple[Mapping[date, str], Mapping[date, i
         raise UnknownHolidays(
             f"{code!r} is not a country that python-holidays knows (CN, DE, DE-BY), nor a list of days"
         ) from None
-    off = {day: str(name) for day, name in found.items() if day.year == year}
+    off = {day: _US_DATE.sub(r"\3-\1-\2", str(name)) for day, name in found.items() if day.year == year}
     stands_for = {work: rest.weekday() for rest, work in _substitutions(found)}
     # A day worked in December may make up for one in January: the library lists it with the year of the rest.
     made_up = {day: stands_for.get(day, FRIDAY) for day in found.weekend_workdays}

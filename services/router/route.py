@@ -229,7 +229,9 @@ _NO_FEELING = _fixed("sentiment.none", "No word or score shows a feeling.")
 _BY_WORDS = {label: f"The words are {label}." for label in ("positive", "neutral", "negative")}
 _BY_SCORE = {label: f"The score given is {label}." for label in ("positive", "neutral", "negative")}
 _BY_SCORE_AND_WORDS = {label: f"Score and words together are {label}." for label in ("positive", "neutral", "negative")}
-_KIND_BY_WORDS = {kind: f"The words are those of a {kind}." for kind in get_args(Kind)}
+_KIND_BY_WORDS = {
+    kind: f"The words are those of {kind if kind in ('praise', 'noise') else f'a {kind}'}." for kind in get_args(Kind)
+}
 
 
 def _rule_reason(rule: Rule, facts: Facts) -> Reason:

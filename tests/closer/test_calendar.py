@@ -288,3 +288,10 @@ def test_working_time_only_rises_and_its_inverse_is_the_first_such_moment(
     for at in times:
         assert measure.after_seconds(measure.seconds_at(at)) <= at + 1e-3
         assert measure.after_days(measure.days_at(at)) <= at + 1e-3
+
+
+def test_a_day_that_was_traded_for_says_so_with_a_date_that_reads_one_way_everywhere() -> None:
+    team = Hours(zone="Europe/Riga", days={"mon-fri": ("09:00-17:00",)}, holidays="LV")
+    reasons = [why for _, why in calendar_of(team, 2024).off]
+    assert any("from 2024-12-14" in why for why in reasons)
+    assert not any("/" in why for why in reasons)

@@ -154,3 +154,11 @@ def test_every_decision_is_one_that_the_contract_knows(feedback: dict[str, Any],
 
 def test_the_members_are_those_of_the_model() -> None:
     assert set(Routing.__struct_fields__) == set(models.Routing.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("Thank you, I love it!", "those of praise."), ("Please add dark mode", "those of a request.")]
+)
+def test_a_reason_reads_as_a_sentence(text: str, says: str) -> None:
+    reasons = explain(ruleset(), {"source": "x", "text": text})["reasons"]
+    assert any(reason["text"].endswith(says) for reason in reasons), reasons
