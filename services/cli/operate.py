@@ -24,7 +24,7 @@ from shared.database.migrate import head, upgrade
 from shared.errors import FlywheelError, Misuse
 from shared.events.dead_letter import DeadLetter, redriven, whole
 from shared.events.feedback import Priority
-from shared.log import Log, Record, TopicPartition
+from shared.log import Log, Record, TopicPartition, Unlike
 from shared.log.choose import open_log
 from shared.settings import Settings, read_settings
 from shared.topics import DEAD_LETTER, all_topics
@@ -189,9 +189,20 @@ def migrate() -> tuple[str | None, str]:
     return asyncio.run(upgrade(client.database_url()))
 
 
-def apply_topics() -> list[str]:
-    teams = read_teams(client.local_config().document("teams.yaml"))
-    return _with_log(lambda log: log.ensure_topics(all_topics(teams.names)))
+def apply_topics(dry_run: bool) -> tuple[list[str], list[Unlike]]:
+    """What was (or would be) created, and what was not as it should be."""
+    wanted = all_topics(read_teams(client.local_config().document("teams.yaml")).names)
+
+    async def work(log: Log) -> tuple[list[str], list[Unlike]]:
+        unlike = await log.unlike(wanted)
+        if dry_run:
+            there = await log.topics()
+            return [topic.name for topic in wanted if topic.name not in there], unlike
+        created = await log.ensure_topics(wanted)
+        await log.mend(unlike)
+        return created, unlike
+
+    return _with_log(work)
 
 
 # ── dead letters ──
@@ -379,12 +390,17 @@ async def _look_log() -> str | tuple[str, str]:
         await log.ping()
         there = await log.topics()
         teams = read_teams(client.local_config().document("teams.yaml"))
-        missing = [topic.name for topic in all_topics(teams.names) if topic.name not in there]
+        wanted = all_topics(teams.names)
+        missing = [topic.name for topic in wanted if topic.name not in there]
+        unlike = [one for one in await log.unlike(wanted) if one.mendable]
     finally:
         await log.close()
     kind = f"Kafka at {settings.kafka_bootstrap_servers}" if settings.kafka_bootstrap_servers else "embedded"
     if missing:
         return "warning", f"{kind}; missing: {', '.join(missing)}: `flywheel topics apply`"
+    if unlike:
+        first = f"{unlike[0].topic} {unlike[0].setting} is {unlike[0].found}, not {unlike[0].wanted}"
+        return "warning", f"{kind}; {len(unlike)} settings are not as they should be ({first}): `flywheel topics apply`"
     return f"{kind}, {len(there)} topics"
 
 

@@ -364,14 +364,29 @@ app.add_typer(topics, name="topics")
 
 
 @topics.command("apply")
-def topics_apply(json_: Json = False) -> None:
-    """Make the topics that the configuration needs."""
+def topics_apply(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    json_: Json = False,
+) -> None:
+    """Make the topics that the configuration needs, and set those that are there as they should be."""
     from services.cli import operate
 
-    created = operate.apply_topics()
-    show.as_json({"created": created}) if json_ else show.say(
-        "\n".join(created) or "nothing to do: all topics are there"
-    )
+    created, unlike = operate.apply_topics(dry_run)
+    if json_:
+        changed = [one._asdict() for one in unlike if one.mendable]
+        left = [one._asdict() for one in unlike if not one.mendable]
+        show.as_json({"dry_run": dry_run, "created": created, "changed": changed, "left": left})
+        return
+    for name in created:
+        show.say(f"{'would create' if dry_run else 'created'} {name}")
+    for one in unlike:
+        what = f"{one.topic} {one.setting}: {one.found} → {one.wanted}"
+        if one.mendable:
+            show.say(f"{'would set' if dry_run else 'set'} {what}")
+        else:
+            show.say(f"left {what}: a key would move to another partition, and its order with it")
+    if not created and not unlike:
+        show.say("nothing to do: all topics are there, and as they should be")
 
 
 dlq = typer.Typer(help="Dead letters: what could not be processed.", no_args_is_help=True)

@@ -55,6 +55,17 @@ class Record(NamedTuple):
     headers: Headers
 
 
+class Unlike(NamedTuple):
+    """A setting of a topic that is there, which is not as it should be. `mendable`: whether it can be set without moving
+    any record to another partition."""
+
+    topic: str
+    setting: str
+    found: str
+    wanted: str
+    mendable: bool = True
+
+
 class Columns(NamedTuple):
     """Of some records, in their order, only what is asked for: one list of offsets, one of times, and one of values for
     each header named (None where a record has no such header, its last value where it has several)."""
@@ -164,6 +175,13 @@ class Reader(Protocol):
 class Log(Protocol):
     async def ensure_topics(self, topics: Sequence[Topic]) -> list[str]:
         """Create those that are missing (a race with another process is no error); the names created."""
+
+    async def unlike(self, topics: Sequence[Topic]) -> list[Unlike]:
+        """What is not as it should be with those of them that are there: somebody else may have made them, or an older
+        release. Nobody mends it unasked, for an operator may have meant it."""
+
+    async def mend(self, unlike: Sequence[Unlike]) -> None:
+        """Set what is mendable of these."""
 
     async def topics(self) -> dict[str, int]:
         """Name → partitions."""

@@ -189,6 +189,25 @@ async def test_a_topic_is_made_once_however_many_ask(bench: Bench) -> None:
     assert await logs[0].ensure_topics(wanted) == []
 
 
+async def test_a_topic_that_is_not_as_it_should_be_is_told_and_mended_when_asked(bench: Bench) -> None:
+    log = await bench.log()
+    names = [bench.name(what) for what in ("kept", "for-good", "wide")]
+    await log.ensure_topics([Topic(names[0], timedelta(days=1), 2), Topic(names[1], timedelta(days=1), 2)])
+    await log.ensure_topics([Topic(names[2], timedelta(days=7), 3)])
+    wanted = [Topic(names[0], timedelta(days=7), 2), Topic(names[1], None, 2), Topic(names[2], timedelta(days=7), 2)]
+    assert await log.ensure_topics(wanted) == []
+    found = await log.unlike([*wanted, Topic(bench.name("missing"), None, 2)])
+    assert [(one.topic, one.mendable) for one in found] == [(names[0], True), (names[1], True), (names[2], False)]
+    assert all(one.setting.startswith("retention") and one.found != one.wanted for one in found[:2])
+    await log.mend(found)
+
+    async def mended() -> bool:
+        return [one.topic for one in await log.unlike(wanted)] == [names[2]]
+
+    await eventually(mended)
+    assert (await log.topics())[names[2]] == 3
+
+
 async def test_it_answers_a_ping(bench: Bench) -> None:
     await (await bench.log()).ping()
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from services.cli import run
@@ -461,6 +462,27 @@ def test_dead_letters_are_listed_shown_and_redriven(up: Deployment, asked: Flywh
     assert asked("dlq", "redrive", letter["id"]).out == f"sent {letter['id']}\n"
     again = up.until(lambda: len(found := _letters(asked)) == 2 and found)
     assert sorted(row["attempts"] for row in again) == [1, 2]
+
+
+def test_topics_that_are_not_as_they_should_be_are_shown_and_set(up: Deployment, asked: Flywheel) -> None:
+    assert asked("topics", "apply").out == "nothing to do: all topics are there, and as they should be\n"
+    asyncio.run(_sql(up, "UPDATE log.topic SET retention = '1 hour' WHERE name = 'feedback.received'"))
+    told = [row["message"] for row in asked("doctor", "--json").json["findings"] if row["check"] == "log"]
+    assert "flywheel topics apply" in told[0]
+    dry = asked("topics", "apply", "--dry-run", "--json").json
+    assert [(row["topic"], row["setting"], row["wanted"]) for row in dry["changed"]] == [
+        ("feedback.received", "retention", "7 days")
+    ]
+    assert asked("topics", "apply").out.startswith("set feedback.received retention: 1 hours → 7 days")
+    assert asked("topics", "apply", "--json").json == {"dry_run": False, "created": [], "changed": [], "left": []}
+
+
+async def _sql(up: Deployment, statement: str) -> None:
+    connection = await asyncpg.connect(json.loads((up.data_dir / "running.json").read_text())["database_url"])
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 def test_a_webhooks_dead_letter_is_left_for_its_tool(up: Deployment, asked: Flywheel) -> None:

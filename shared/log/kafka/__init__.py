@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from shared.log import Listener, TopicPartition
+from shared.log import Listener, TopicPartition, Unlike
 from shared.log.kafka.admin import KafkaAdmin
 from shared.log.kafka.consumer import KafkaConsumer
 from shared.log.kafka.producer import KafkaProducer
@@ -47,6 +47,12 @@ class KafkaLog:
 
     async def ensure_topics(self, topics: Sequence[Topic]) -> list[str]:
         return await self._admin.ensure_topics(topics)
+
+    async def unlike(self, topics: Sequence[Topic]) -> list[Unlike]:
+        return await self._admin.unlike(topics)
+
+    async def mend(self, unlike: Sequence[Unlike]) -> None:
+        await self._admin.mend(unlike)
 
     async def topics(self) -> dict[str, int]:
         return await self._admin.topics()

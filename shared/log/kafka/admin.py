@@ -17,11 +17,18 @@ from confluent_kafka import (
     KafkaException,
 )
 from confluent_kafka import TopicPartition as ConfluentPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
 from shared.errors import Misuse, Transient
-from shared.log import TopicPartition
+from shared.log import TopicPartition, Unlike
 from shared.log.kafka.errors import of_exception
 from shared.log.kafka.settings import KafkaSettings
 from shared.topics import MAX_MESSAGE_BYTES, Topic
@@ -33,6 +40,7 @@ VISIBLE_PAUSE_S = 0.05
 STABLE_TIMEOUT_S = 1.0
 THREADS = 4
 STALE_TRIES = 3
+OPERATORS_CHOICE = {"compression.type"}
 STALE = (
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
@@ -96,6 +104,58 @@ class KafkaAdmin:
         created = await self._run("creating topics", lambda: self._create(missing.values())) if missing else []
         await self._until_visible(missing)
         return created
+
+    async def unlike(self, topics: Sequence[Topic]) -> list[Unlike]:
+        there = await self.topics()
+        existing = [topic for topic in topics if topic.name in there]
+        if not existing:
+            return []
+        set_now = await self._run("asking for topics' settings", lambda: self._settings([t.name for t in existing]))
+        found = []
+        for topic in existing:
+            wanted = {name: value for name, value in topic_config(topic).items() if name not in OPERATORS_CHOICE}
+            found += [
+                Unlike(topic.name, name, now, value)
+                for name, value in wanted.items()
+                if (now := set_now[topic.name].get(name, "")) != value
+            ]
+            if there[topic.name] != topic.partitions:
+                found.append(
+                    Unlike(topic.name, "partitions", str(there[topic.name]), str(topic.partitions), mendable=False)
+                )
+        return found
+
+    def _settings(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._client.describe_configs(asked, request_timeout=REQUEST_TIMEOUT_S)
+        return {
+            resource.name: {name: entry.value for name, entry in answer.result(REQUEST_TIMEOUT_S).items()}
+            for resource, answer in answers.items()
+        }
+
+    async def mend(self, unlike: Sequence[Unlike]) -> None:
+        by_topic: dict[str, list[Unlike]] = {}
+        for one in unlike:
+            if one.mendable:
+                by_topic.setdefault(one.topic, []).append(one)
+
+        def call() -> None:
+            wanted = [
+                ConfigResource(
+                    ResourceType.TOPIC,
+                    topic,
+                    incremental_configs=[
+                        ConfigEntry(one.setting, one.wanted, incremental_operation=AlterConfigOpType.SET)
+                        for one in some
+                    ],
+                )
+                for topic, some in by_topic.items()
+            ]
+            for answer in self._client.incremental_alter_configs(wanted, request_timeout=REQUEST_TIMEOUT_S).values():
+                answer.result(REQUEST_TIMEOUT_S)
+
+        if by_topic:
+            await self._run("setting topics", call)
 
     def _create(self, topics: Iterable[Topic]) -> list[str]:
         wanted = [

@@ -11,13 +11,13 @@ Left to the caller: nothing that Kafka would not leave to it as well.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
 
 from shared.errors import Misuse, Transient
-from shared.log import Listener, TopicPartition
+from shared.log import Listener, TopicPartition, Unlike
 from shared.log.postgres.append import Appender, Catalogue, Placer, PostgresProducer
 from shared.log.postgres.connection import Connections, Hub
 from shared.log.postgres.group import PostgresConsumer, group_lag
@@ -28,6 +28,7 @@ from shared.telemetry import get_logger
 from shared.topics import Topic
 
 PING_TIMEOUT_S = 2.0
+FOR_GOOD = "for good"
 
 _ENSURE = """
 WITH wanted AS (
@@ -75,6 +76,27 @@ class PostgresLog:
         except asyncpg.CheckViolationError as error:
             raise Misuse(f"a topic that cannot be: {error.detail}") from error
         return [row["name"] for row in rows]
+
+    async def unlike(self, topics: Sequence[Topic]) -> list[Unlike]:
+        rows = await self._connections.rows("SELECT name, partitions, retention FROM log.topic")
+        there = {row["name"]: row for row in rows}
+        found = []
+        for topic in topics:
+            row = there.get(topic.name)
+            if row is not None and row["retention"] != topic.retention:
+                found.append(Unlike(topic.name, "retention", _days(row["retention"]), _days(topic.retention)))
+            if row is not None and row["partitions"] != topic.partitions:
+                found.append(Unlike(topic.name, "partitions", str(row["partitions"]), str(topic.partitions), False))
+        return found
+
+    async def mend(self, unlike: Sequence[Unlike]) -> None:
+        for one in unlike:
+            if one.mendable:
+                await self._connections.execute(
+                    "UPDATE log.topic SET retention = $2::text::interval WHERE name = $1",
+                    one.topic,
+                    None if one.wanted == FOR_GOOD else one.wanted,
+                )
 
     async def topics(self) -> dict[str, int]:
         return {topic.name: topic.partitions for topic in (await self._catalogue.all()).values()}
@@ -141,3 +163,10 @@ class PostgresLog:
         finally:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await connection.fetchval("SELECT pg_advisory_unlock($1)", TRIM_LOCK)
+
+
+def _days(retention: timedelta | None) -> str:
+    if retention is None:
+        return FOR_GOOD
+    days = retention / timedelta(days=1)
+    return f"{days:g} days" if days >= 1 else f"{days * 24:g} hours"
