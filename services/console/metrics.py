@@ -26,6 +26,9 @@ SHARES = (
     Share("reopen_rate", "cases_reopened", "cases_answered", "cases resolved or declined", "of them, reopened"),
     Share("confirmed_rate", "cases_confirmed", "cases_told", "cases whose customer was told", "said yes, solved"),
     Share("assumed_rate", "cases_assumed", "cases_told", "cases whose customer was told", "said nothing in time"),
+    Share("response_rate", "cases_responded", "cases_told", "cases whose customer was asked", "customer answered"),
+    Share("repeat_contact_rate", "cases_repeated", "cases", "cases opened", "customer wrote again before being told"),
+    Share("escalation_rate", "cases_breached", "cases", "cases opened", "escalated: a deadline had passed"),
     Share("rescue_rate", "customers_rescued", "customers_unhappy", "customers with a low score", "scored higher later"),
     Share("flywheel_rate_told", "told_again", "told_customers", "customers told", "gave feedback again"),
     Share(

@@ -94,7 +94,8 @@ def _surveys() -> str:
 
 # No look-up for each row: what is asked of every customer is one aggregate, joined, so that the time grows as the rows do.
 # A customer without an id counts as one for each piece of feedback. History is counted as feedback, never as cases
-# owed an answer. "Low": nps ≤ 6, csat and stars ≤ 2, ces ≤ 3, hmd 0; rescued: a later score of the same metric above it.
+# owed an answer. "Low": nps ≤ 6, csat and stars ≤ 2, ces ≤ 3, hmd 0; rescued: a later score of the same metric above it. Whose customer
+# was told was asked on the loop's page; what they say there is feedback whose source is `loop`, and no repeated contact.
 _MEASURES = """
 WITH f AS MATERIALIZED (
     SELECT *, coalesce(customer, id::text) AS who FROM published.feedback
@@ -133,6 +134,7 @@ WITH f AS MATERIALIZED (
            count(*) FILTER (WHERE assumed_at IS NOT NULL AND confirmed_at IS NULL) AS cases_assumed,
            count(*) FILTER (WHERE resolved_at IS NOT NULL OR reopened_count > 0) AS cases_answered,
            count(*) FILTER (WHERE reopened_count > 0) AS cases_reopened,
+           count(*) FILTER (WHERE breached) AS cases_breached,
            count(acknowledged_at) AS acknowledge_timed,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM acknowledged_at - opened_at)) AS acknowledge_p50,
            percentile_cont(0.9) WITHIN GROUP (ORDER BY extract(epoch FROM acknowledged_at - opened_at)) AS acknowledge_p90,
@@ -143,6 +145,17 @@ WITH f AS MATERIALIZED (
            percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM told_at - opened_at)) AS tell_customer_p50,
            percentile_cont(0.9) WITHIN GROUP (ORDER BY extract(epoch FROM told_at - opened_at)) AS tell_customer_p90
     FROM c GROUP BY grp
+), joined AS (
+    SELECT case_id, id, received_at, source FROM published.feedback
+    WHERE workspace = :workspace AND received_at >= :start AND case_id IS NOT NULL
+), contacted AS (
+    SELECT grp, count(*) FILTER (WHERE repeated) AS cases_repeated, count(*) FILTER (WHERE responded) AS cases_responded
+    FROM (
+        SELECT c.grp, bool_or(j.source = 'loop') AND min(c.told_at) IS NOT NULL AS responded,
+               bool_or(j.source <> 'loop' AND j.id <> c.first_feedback_id
+                       AND (c.told_at IS NULL OR j.received_at < c.told_at)) AS repeated
+        FROM c JOIN joined j ON j.case_id = c.id GROUP BY c.grp, c.id
+    ) contacts GROUP BY grp
 ), wheel AS (
     SELECT grp,
            count(*) FILTER (WHERE told_at IS NOT NULL) AS told_customers,
@@ -170,11 +183,12 @@ WITH f AS MATERIALIZED (
            count(*) FILTER (WHERE l.target = 'tell_customer' AND l.wall_met IS NOT NULL) AS tell_customer_wall_settled
     FROM c JOIN published.clocks l ON l.workspace = :workspace AND l.case_id = c.id GROUP BY c.grp
 )
-SELECT events.grp AS group_name, events.feedback, events.customers, surveys.*, rescue.*, cased.*, wheel.*, clocks.*
+SELECT events.grp AS group_name, events.feedback, events.customers, surveys.*, rescue.*, cased.*, contacted.*, wheel.*, clocks.*
 FROM events
 LEFT JOIN surveys ON surveys.grp IS NOT DISTINCT FROM events.grp
 LEFT JOIN rescue ON rescue.grp IS NOT DISTINCT FROM events.grp
 LEFT JOIN cased ON cased.grp IS NOT DISTINCT FROM events.grp
+LEFT JOIN contacted ON contacted.grp IS NOT DISTINCT FROM events.grp
 LEFT JOIN wheel ON wheel.grp IS NOT DISTINCT FROM events.grp
 LEFT JOIN clocks ON clocks.grp IS NOT DISTINCT FROM events.grp
 ORDER BY events.feedback DESC, events.grp

@@ -41,22 +41,30 @@ class Views:
         team: str = "support",
         source: str = "app",
         scores: Mapping[str, int] = NO_SCORES,
+        case: str | None = None,
     ) -> str:
         made = str(uuid.uuid4())
         given = [{"metric": metric, "value": value} for metric, value in scores.items()]
         await self._insert(
-            "INSERT INTO published.feedback (workspace, id, received_at, source, customer, team, tags, scores)"
-            " VALUES ('default', CAST(:id AS uuid), :at, :source, :who, :team, ARRAY['a', 'b'], CAST(:scores AS jsonb))",
-            id=made, at=_day(day), source=source, who=who, team=team, scores=json.dumps(given),
+            "INSERT INTO published.feedback (workspace, id, received_at, source, customer, team, tags, scores, case_id)"
+            " VALUES ('default', CAST(:id AS uuid), :at, :source, :who, :team, ARRAY['a', 'b'], CAST(:scores AS jsonb),"
+            " CAST(:case AS uuid))",
+            case=case, id=made, at=_day(day), source=source, who=who, team=team, scores=json.dumps(given),
         )  # fmt: skip
         return made
 
     async def case(self, first: str, **columns: Any) -> None:
-        values = {"state": "open", "opened_at": _day(0), "reopened_count": 0, "history": False} | columns
+        values = {
+            "id": str(uuid.uuid4()),
+            "state": "open",
+            "opened_at": _day(0),
+            "reopened_count": 0,
+            "history": False,
+        } | columns
         names = ", ".join(values)
         await self._insert(
-            f"INSERT INTO published.cases (workspace, id, first_feedback_id, {names})"
-            f" VALUES ('default', gen_random_uuid(), CAST(:first AS uuid), {', '.join(':' + name for name in values)})",
+            f"INSERT INTO published.cases (workspace, first_feedback_id, {names})"
+            f" VALUES ('default', CAST(:first AS uuid), {', '.join(':' + name for name in values)})",
             first=first, **values,
         )  # fmt: skip
 
@@ -115,6 +123,23 @@ async def test_shares_count_what_they_name_and_stay_within_it(views: Views) -> N
     assert share(found, "reopen_rate") == (1, 3), "what was reopened had been resolved"
     assert share(found, "flywheel_rate_told") == (1, 2), "an answer on the loop's page is no new feedback"
     assert share(found, "flywheel_rate_not_told") == (1, 3)
+
+
+async def test_who_answers_who_writes_again_and_what_was_late(views: Views) -> None:
+    answers, again = str(uuid.uuid4()), str(uuid.uuid4())
+    first = await views.said("answers", 0, case=answers)
+    await views.case(first, id=answers, state="confirmed", resolved_at=_day(1), told_at=_day(2), breached=False)
+    await views.said("answers", 3, source="loop", case=answers)
+    await views.said("answers", 4, case=answers)  # after having been told: no sign of an answer too late
+    first = await views.said("again", 0, case=again)
+    await views.case(first, id=again, state="notified", resolved_at=_day(5), told_at=_day(6), breached=True)
+    await views.said("again", 2, case=again)
+    await views.said("again", 3, case=again)
+    await views.case(await views.said("waits", 0), breached=True)
+    found = (await views.measured())[None]
+    assert share(found, "response_rate") == (1, 2)
+    assert share(found, "repeat_contact_rate") == (1, 3)
+    assert share(found, "escalation_rate") == (2, 3)
 
 
 async def test_a_rescue_is_a_later_and_higher_score_of_the_same_kind(views: Views) -> None:
