@@ -70,6 +70,8 @@ class Api:
         self._publisher = publisher
         self._builder = builder
         self._clock = clock
+        self._tick = -1
+        self._now = ""
 
     # ── one ──
 
@@ -119,9 +121,16 @@ class Api:
     ) -> tuple[Event, str]:
         """The event, and its `received_at`."""
         delivery = event_id(content, principal.workspace, key) or fresh_id()
-        received_at = rfc3339(self._clock.now())
+        received_at = self._received_at()
         trace = traceparent_of(_text(traceparent))
         return self._builder(principal.workspace).build(content, delivery, received_at, trace), received_at
+
+    def _received_at(self) -> str:
+        """Now, written once a millisecond."""
+        tick = int(self._clock.monotonic() * 1000)
+        if tick != self._tick:
+            self._tick, self._now = tick, rfc3339(self._clock.now())
+        return self._now
 
     # ── many ──
 

@@ -110,7 +110,8 @@ def _in_range(score: Any, ranges: Ranges) -> bool:
     if not isinstance(metric, str) or metric not in ranges:
         return False
     low, high = ranges[metric]
-    return isinstance(score.get("value"), int | float) and low <= score["value"] <= high
+    value = score.get("value")
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def _leave_out(value: dict[str, Any], names: set[str], left_out: set[str]) -> bool:

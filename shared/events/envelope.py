@@ -27,7 +27,8 @@ class NotAnEvent(Rejected):
 
 def rfc3339(at: datetime) -> str:
     """UTC, milliseconds, `Z`."""
-    return at.isoformat(timespec="milliseconds")[:23] + "Z"
+    text = at.isoformat()  # faster than by its `timespec`
+    return text[:23] + "Z" if at.microsecond else text[:19] + ".000Z"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ all come from them.
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 TEXT_MAX_CHARS = 30_000
 
@@ -49,7 +49,8 @@ class _Strict(BaseModel):
 
 class Score(_Strict):
     metric: Label
-    value: float
+    value: Annotated[float, Field(strict=True)]
+    """A number as JSON has it: neither true nor "9"."""
 
 
 class Customer(_Strict):
@@ -81,7 +82,7 @@ class Feedback(_Strict):
     scores: Annotated[tuple[Score, ...], Field(max_length=50)] = ()
     customer: Customer | None = None
     channel: Channel | None = None
-    solicited: bool | None = None
+    solicited: StrictBool | None = None
     touchpoint: Label | None = None
     lifecycle_stage: Label | None = None
     occurred_at: AwareDatetime | None = None

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import uuid
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -22,7 +23,7 @@ from services.ingest.normalize import (
 )
 from services.ingest.plain import read_plain, read_plain_bytes
 from shared.errors import Rejected
-from shared.events.envelope import Envelope
+from shared.events.envelope import Envelope, rfc3339
 from shared.events.feedback import METRIC_RANGES, FeedbackReceived
 from shared.events.identity import NAMESPACE, Kind, Pseudonyms, delivery_id, fresh_id, joined
 from shared.web import strict_json
@@ -269,6 +270,11 @@ def test_a_pseudonym_is_the_standards_hmac(secret: str, workspace: str, who: str
     key = hashlib.sha256(b"flywheel pseudonyms\0" + secret.encode()).digest()
     expected = hmac.digest(key, joined(workspace, who).encode(), "sha256").hex()[:32].encode()
     assert Pseudonyms(secret).key(workspace, who) == expected
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_time_has_milliseconds(at: datetime) -> None:
+    assert rfc3339(at) == at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def test_the_key_is_the_customers_else_the_events_own() -> None:

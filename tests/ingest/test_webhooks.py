@@ -238,6 +238,7 @@ BELIEVED: list[tuple[str, bytes, str]] = [
     ("a lone surrogate", b'{"text":"a\\ud800b"}', "accepted"),
     ("NaN", b'{"text":"a","attributes":{"n":NaN,"m":1e999}}', "accepted"),
     ("unknown fields", body_of({"text": "a", "tenant_id": "t", "routing": {}}), "accepted"),
+    ("a score that is true", body_of({"text": "a", "scores": [{"metric": "hmd", "value": True}, {"metric": "csat", "value": 5}]}), "accepted"),
     ("a score out of range", body_of({"text": "a", "scores": [{"metric": "nps", "value": 11}]}), "accepted"),
     ("only scores that have no range", body_of({"scores": [{"metric": "joy", "value": 1}]}), "quarantined"),
     ("an address that is none", body_of({"text": "a", "customer": {"id": "c", "email": "nobody"}}), "accepted"),

@@ -30,3 +30,9 @@ def test_aiokafka_agrees(key: bytes, partitions: int) -> None:
     assert murmur2(key) == reference(key)
     everyone = list(range(partitions))
     assert partition_of(key, partitions) == DefaultPartitioner()(key, everyone, everyone)
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(1, 100))
+def test_a_key_of_ours_takes_the_short_way_to_the_same_place(key: bytes, partitions: int) -> None:
+    everyone = list(range(partitions))
+    assert partition_of(key, partitions) == DefaultPartitioner()(key, everyone, everyone)

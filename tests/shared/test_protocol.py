@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -21,6 +21,7 @@ from prometheus_client import REGISTRY
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from shared.web.at_once import Asked, AtOnce
 from shared.web.body import JSON, read_body
 from shared.web.framing import Limits
 from shared.web.problems import Problem, send_problem
@@ -134,9 +135,17 @@ class Connection:
 
 
 class Server:
-    def __init__(self, port: int, app: Application) -> None:
+    def __init__(self, port: int, app: Application, server: uvicorn.Server) -> None:
         self.port = port
         self.app = app
+        self._server = server
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+    def is_stopping(self) -> bool:
+        """Whether it has begun to end its connections."""
+        return all(one._last for one in self._server.server_state.connections if isinstance(one, GuardedProtocol))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -152,11 +161,13 @@ class Server:
 
 
 @contextmanager
-def serving(limits: Limits, app: Application | None = None) -> Iterator[Server]:
+def serving(
+    limits: Limits, app: Application | None = None, at_once: Mapping[bytes, AtOnce] | None = None
+) -> Iterator[Server]:
     """A real server on a free port, in a thread of its own and on the loop that we ship."""
     app = app or Application()
     listener = socket.create_server(("127.0.0.1", 0))
-    config = server_config(app, host="127.0.0.1", port=0, limits=limits, graceful_s=1)
+    config = server_config(app, host="127.0.0.1", port=0, limits=limits, graceful_s=1, at_once=at_once)
     config.lifespan = "off"
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: uvloop.run(server.serve(sockets=[listener])))
@@ -166,7 +177,7 @@ def serving(limits: Limits, app: Application | None = None) -> Iterator[Server]:
         while not server.started:
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        yield Server(listener.getsockname()[1], app)
+        yield Server(listener.getsockname()[1], app, server)
     finally:
         app.release()
         server.should_exit = True
@@ -183,15 +194,20 @@ def refusals(why: str) -> float:
     return REGISTRY.get_sample_value("flywheel_http_refused_total", {"why": why}) or 0.0
 
 
-@pytest.fixture(scope="module")
-def strict_server() -> Iterator[Server]:
-    with serving(LONG) as server:
+def declines(_: Asked) -> bool:
+    return False
+
+
+# Everything here holds as well where somebody else is asked first, and declines.
+@pytest.fixture(scope="module", params=[{}, {b"/": declines}], ids=["", "asked first"])
+def strict_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with serving(LONG, at_once=request.param) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def hasty_server() -> Iterator[Server]:
-    with serving(SHORT) as server:
+@pytest.fixture(scope="module", params=[{}, {b"/": declines}], ids=["", "asked first"])
+def hasty_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with serving(SHORT, at_once=request.param) as server:
         yield server
 
 
