@@ -373,9 +373,14 @@ def kafka_bootstrap() -> Iterator[str]:
         yield bootstrap
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def own_kafka() -> Iterator[Cluster]:
-    """A broker of this module's own, to be killed and paused."""
+    """A broker of this test's own, to be killed and paused: what another test left on it is not there."""
+    yield from one_broker()
+
+
+def one_broker() -> Iterator[Cluster]:
+    """What `own_kafka` does, for a fixture that lives longer."""
     with contextlib.ExitStack() as stack:
         try:
             cluster = stack.enter_context(Cluster())

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from uuid import uuid4
 
 import pytest
@@ -13,7 +13,7 @@ from shared.log import Consumer, Message, Record, TopicPartition
 from shared.log.kafka import KafkaLog
 from shared.log.kafka.producer import STALL_S
 from shared.topics import Topic
-from tests.brokers import Broker, Cluster, wait_until_ready
+from tests.brokers import Broker, Cluster, one_broker, wait_until_ready
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
 
@@ -29,15 +29,21 @@ class Calm:
         pass
 
 
-@pytest.fixture
-def broker(own_kafka: Cluster) -> Broker:
-    return own_kafka.brokers[0]
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One for all tests here, for each has topics of its own."""
+    yield from one_broker()
 
 
 @pytest.fixture
-async def log(own_kafka: Cluster) -> AsyncIterator[KafkaLog]:
-    await asyncio.to_thread(wait_until_ready, own_kafka.bootstrap)  # the last test may have killed it
-    log = await KafkaLog.open(own_kafka.bootstrap)
+def broker(cluster: Cluster) -> Broker:
+    return cluster.brokers[0]
+
+
+@pytest.fixture
+async def log(cluster: Cluster) -> AsyncIterator[KafkaLog]:
+    await asyncio.to_thread(wait_until_ready, cluster.bootstrap)  # the last test may have killed it
+    log = await KafkaLog.open(cluster.bootstrap)
     yield log
     await log.close()
 

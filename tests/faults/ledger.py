@@ -160,7 +160,7 @@ async def routed_on_postgres(connection: asyncpg.Connection) -> list[Routed]:
            FROM log.record r JOIN log.topic t ON t.id = r.topic_id
            WHERE t.name LIKE 'feedback.routed.%' ORDER BY t.name, r.partition, r."offset" """
     )
-    decode = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+    decode = msgspec.msgpack.decode  # a map, or a list of pairs where a name comes twice: `dict` takes both
     return [(dict(decode(row[3]))["ce_id"].decode(), row[0], row[1], row[2]) for row in rows if _is_owners(row[4])]
 
 
