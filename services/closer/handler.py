@@ -349,8 +349,14 @@ class Handler:
         bounds = {tp: await self._reader.bounds(tp) for tp in positions}
         async with self._transactions.begin() as driver:
             stored = await stored_positions(driver, self._log_name, {tp: first for tp, (first, _) in bounds.items()})
-            lost = {tp: bounds[tp][0] for tp, position in stored.items() if position > bounds[tp][1]}
-            if lost:  # the topic was made anew, and counts from the start; effects already had are told by their ids
+        # Whoever had them may have worked on since we asked for the ends: a position is behind the end only if it still
+        # is when that is asked for afterwards.
+        for tp in [tp for tp, position in stored.items() if position > bounds[tp][1]]:
+            bounds[tp] = await self._reader.bounds(tp)
+        lost = {tp: bounds[tp][0] for tp, position in stored.items() if position > bounds[tp][1]}
+        if lost:  # the topic was made anew, and counts from the start; effects already had are told by their ids
+            _log.error("handler.log_made_anew", partitions=[f"{tp.topic}/{tp.partition}" for tp in lost])
+            async with self._transactions.begin() as driver:
                 await move(driver, self._log_name, stored, lost)
         for tp, position in stored.items():
             if position < bounds[tp][0]:

@@ -226,6 +226,13 @@ class Cases:
 # ── what follows from decisions ──
 
 
+_DECIDED = """
+INSERT INTO closer.decision (workspace, id, decision, of, reason, at, topic, partition, "offset")
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[],
+                     $8::integer[], $9::bigint[]) ON CONFLICT DO NOTHING
+"""
+
+
 class Effects:
     """Everything that one unit of work will write, in memory until `write`."""
 
@@ -340,7 +347,8 @@ class Effects:
     async def write(self, driver: Driver, snapshots: Snapshots) -> None:
         await snapshots.keep(driver, self.snapshots)
         await _copy(driver, "feedback", tables.FEEDBACK_COLUMNS, self.feedback)
-        await _copy(driver, "decision", tables.DECISION_COLUMNS, self.decisions)
+        if self.decisions:  # few, and told by their place on the log: one that is read again is there already
+            await driver.execute(_DECIDED, *zip(*self.decisions, strict=True))
         opened = [self._row(held) for held in self._cases.values() if held.new]
         await _copy(driver, "case", tables.CASE_COLUMNS, opened)
         await self._update(driver, [held for held in self._cases.values() if not held.new])

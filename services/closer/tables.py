@@ -67,7 +67,6 @@ feedback = Table(
 FEEDBACK_COLUMNS = tuple(column.name for column in feedback.columns)
 CASE_COLUMNS = tuple(column.name for column in case.columns)
 TIMELINE_COLUMNS = tuple(column.name for column in timeline.columns)
-DECISION_COLUMNS = ("workspace", "id", "decision", "of", "reason", "at", "topic", "partition", "offset")
 NOTIFICATION_COLUMNS = (
     "case_id",
     "kind",

@@ -59,7 +59,10 @@ async def test_what_goes_to_the_cases_topic_names_nobody_and_repeats_nothing(wor
 
 async def test_a_replay_from_the_start_changes_nothing(world: World) -> None:
     values = [feedback(customer={"id": f"c-{n % 7}"}) for n in range(40)]
-    await world.take(*values)
+    conflict = message({**values[0], "text": "Other words."})
+    noted = {"id": values[1]["id"], "workspace": "default", "decision": "duplicate", "reason": "seen before"}
+    await world.send(*map(message, values), conflict, decision(noted | {"decided_at": "2026-11-23T09:29:59.000Z"}))
+    await world.take()
     before = await world.rows("SELECT id, version, sequence FROM published.cases ORDER BY id")
     said = len(await world.outbox())
     await world.rows("UPDATE closer.position SET position = 0")
@@ -68,7 +71,34 @@ async def test_a_replay_from_the_start_changes_nothing(world: World) -> None:
     assert await world.rows("SELECT id, version, sequence FROM published.cases ORDER BY id") == before
     assert len(await world.outbox()) == said
     assert await world.value("SELECT count(*) FROM closer.feedback") == 40
-    assert await world.value("SELECT count(*) FROM closer.decision") == 0
+    decided = await world.rows("SELECT decision FROM closer.decision ORDER BY decision")
+    assert [row["decision"] for row in decided] == ["conflict", "duplicate"]
+    assert not await world.records("feedback.dead-letter")
+
+
+async def test_a_position_that_another_member_moved_on_meanwhile_is_no_sign_of_a_new_log(world: World) -> None:
+    """Between the question for the ends and the one for the positions a process may stand still for long."""
+    await world.take(feedback())
+    handler = world.handler()
+    real = await world.log.reader()
+
+    class StandingStill:
+        moved = False
+
+        async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
+            bounds = await real.bounds(tp)
+            if bounds[1] and not self.moved:  # the partition of the one customer here
+                StandingStill.moved = True
+                await world.take(feedback())
+            return bounds
+
+    handler._reader = StandingStill()  # type: ignore[assignment]
+    partitions = [TopicPartition("feedback.routed.support", number) for number in range(6)]
+    before = {tp: await real.bounds(tp) for tp in partitions}
+    positions = await handler.assigned(dict.fromkeys(partitions, 0))
+    after = {tp: (await real.bounds(tp))[1] for tp in partitions}
+    assert positions == after, "on from where the other one left it"
+    assert sum(after.values()) == sum(end for _, end in before.values()) + 1
 
 
 async def test_more_feedback_joins_the_unfinished_case_and_the_most_pressing_priority_shows(world: World) -> None:

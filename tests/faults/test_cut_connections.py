@@ -341,6 +341,42 @@ async def test_a_closer_that_stands_still_in_a_transaction_holds_up_its_twin_for
     await twin.close()
 
 
+async def test_one_that_stands_still_in_the_midst_of_a_copy_is_ended_by_who_waited_in_vain(
+    world: World, database_url: str
+) -> None:
+    """The server ends that wait by no timeout of its own."""
+    value = feedback()
+    await world.take(value)
+    case = str((await world.case(value["id"]))["id"])
+    still, twin = await Transactions.open(database_url), await Transactions.open(database_url)
+    locking = "SELECT FROM closer.case WHERE id = $1 FOR UPDATE"
+    copying, woken = asyncio.Event(), asyncio.Event()
+
+    async def rows() -> AsyncIterator[tuple[Any, ...]]:
+        copying.set()
+        await woken.wait()
+        for row in list[tuple[Any, ...]]():
+            yield row
+
+    async def stand_still() -> None:
+        async with still.begin() as driver:
+            await driver.execute(locking, case)
+            await driver.copy_records_to_table("decision", schema_name="closer", columns=["id"], records=rows())
+
+    stopped = asyncio.create_task(stand_still())
+    await copying.wait()
+    with pytest.raises(Transient, match="lock timeout"):
+        async with twin.begin() as driver:
+            await driver.execute(locking, case)
+    async with twin.begin() as driver:
+        await driver.execute(locking, case)
+    woken.set()
+    with pytest.raises(Transient):
+        await stopped
+    await still.close()
+    await twin.close()
+
+
 # ── configuration ──
 
 

@@ -93,7 +93,7 @@ def mailbox() -> Iterator[Mailbox]:
         yield box
 
 
-@pytest.mark.timeout(900 if FULL else 120)
+@pytest.mark.timeout(900 if FULL else 240)
 def test_on_the_embedded_log(tmp_path: Path, server: Server, mailbox: Mailbox) -> None:
     ledger = book.Ledger(tmp_path / "ledger.jsonl")
     env = {"SMTP_URL": mailbox.url, "DATABASE_URL": server.url}
@@ -105,7 +105,7 @@ def test_on_the_embedded_log(tmp_path: Path, server: Server, mailbox: Mailbox) -
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(900 if FULL else 120)
+@pytest.mark.timeout(900 if FULL else 240)
 def test_on_kafka(tmp_path: Path, server: Server, own_kafka: Cluster, mailbox: Mailbox) -> None:
     """Only keys, configuration and the closer's effects need the database here."""
     ledger = book.Ledger(tmp_path / "ledger.jsonl")

@@ -96,7 +96,7 @@ class Clients:
         self.broken.append(f"{external_id}: {how} after {len(answer)} bytes")
 
 
-@pytest.mark.timeout(600 if FULL else 120)
+@pytest.mark.timeout(600 if FULL else 240)
 def test_on_the_embedded_log(tmp_path: Path, database_url: str) -> None:
     with Deployment.all_in_one(tmp_path, {"DATABASE_URL": database_url}, "--no-sample") as deployment:
         clients = _terminated(tmp_path, deployment, "all")
@@ -105,7 +105,7 @@ def test_on_the_embedded_log(tmp_path: Path, database_url: str) -> None:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(600 if FULL else 120)
+@pytest.mark.timeout(600 if FULL else 240)
 def test_on_kafka(tmp_path: Path, database_url: str, own_kafka: Cluster) -> None:
     with Deployment.apart(tmp_path, database_url, {"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap}) as deployment:
         clients = _terminated(tmp_path, deployment, "ingest", "router", "closer")
