@@ -24,6 +24,7 @@ from services.closer.notify import Contact, Notification, names_of, notify
 from services.closer.sla import Clocks, ClockSnapshot, Settled
 from services.closer.transactions import Driver, Transactions
 from shared.clock import Clock
+from shared.database import copy
 from shared.database.outbox import append_raw
 from shared.events.envelope import CASE_CHANGED, rfc3339
 from shared.events.feedback import Priority
@@ -497,7 +498,7 @@ def _message(case: Case, event: Event, at: str, data: msgspec.Raw, traceparent: 
 
 async def _copy(driver: Driver, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     if rows:
-        await driver.copy_records_to_table(table, schema_name="closer", columns=columns, records=rows)
+        await copy(driver, "closer", table, columns, rows)
 
 
 class Unit:

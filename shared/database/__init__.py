@@ -7,7 +7,8 @@ try again) or as what they are: a defect.
 A lost connection at COMMIT is an unknown outcome: resolve it by reading the unique key, never by blind insert.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, cast
@@ -24,6 +25,7 @@ from shared.errors import Misuse, Transient
 STATEMENT_TIMEOUT_MS = 30_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
+COPY_TIMEOUT_S = 15.0
 
 # SQLSTATE classes after which the same statements may succeed: connection, transaction rollback, resources,
 # operator intervention, lock not available.
@@ -105,6 +107,17 @@ async def raw(connection: AsyncConnection) -> Any:
     """
     await connection.execute(text("SELECT 1"))
     return (await connection.get_raw_connection()).driver_connection
+
+
+async def copy(
+    driver: Any, schema: str, table: str, columns: Sequence[str], records: Sequence[tuple[Any, ...]]
+) -> None:
+    """COPY these rows, on asyncpg's connection. Raises `TimeoutError`, which is transient.
+
+    The driver keeps no time while it waits for room to send the next rows (0.32), and is not woken when the connection is
+    lost just then: without a limit of ours that wait is for ever."""
+    async with asyncio.timeout(COPY_TIMEOUT_S):
+        await driver.copy_records_to_table(table, schema_name=schema, columns=columns, records=records)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.database import Database, is_transient, raw
+from shared.database import Database, copy, is_transient, raw
 from shared.errors import Transient
 from shared.log import Headers, Message, Producer
 from shared.telemetry import get_logger
@@ -24,6 +24,7 @@ RELAY_BATCH = 500
 IDLE_POLL_S = 0.5
 _LOCK = 0x4F424F58  # "OBOX"
 _CHANNEL = "flywheel_outbox"
+_COLUMNS = ("topic", "key", "value", "headers")
 
 _log = get_logger("outbox")
 _headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
@@ -41,12 +42,7 @@ async def append(connection: AsyncConnection, messages: Sequence[Message]) -> No
 
 async def append_raw(connection: Any, messages: Sequence[Message]) -> None:
     """The same on asyncpg's connection, by COPY; the relay is woken at commit."""
-    await connection.copy_records_to_table(
-        "outbox",
-        schema_name="shared",
-        columns=["topic", "key", "value", "headers"],
-        records=[row(message) for message in messages],
-    )
+    await copy(connection, "shared", "outbox", _COLUMNS, [row(message) for message in messages])
     await connection.execute(f"NOTIFY {_CHANNEL}")
 
 

@@ -22,7 +22,7 @@ from services.closer.transactions import Transactions
 from services.router.app import build as build_router
 from shared.auth import Authenticator, Keys
 from shared.config import STARTER
-from shared.database import Database, outbox
+from shared.database import Database, copy, outbox
 from shared.errors import Misuse, Transient
 from shared.events.identity import Pseudonyms
 from shared.links import Links
@@ -375,6 +375,33 @@ async def test_one_that_stands_still_in_the_midst_of_a_copy_is_ended_by_who_wait
         await stopped
     await still.close()
     await twin.close()
+
+
+async def test_a_connection_lost_while_rows_wait_for_room_to_be_sent_ends_the_wait(
+    world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver is not told of the loss by whoever made it wait."""
+    monkeypatch.setattr("shared.database.COPY_TIMEOUT_S", 1.0)
+    transactions = await Transactions.open(database_url)
+    pids: asyncio.Queue[int] = asyncio.Queue()
+    many = [("t", None, b"x" * 10_000, b"")] * 2_000  # more than the sockets hold
+
+    async def write() -> None:
+        async with transactions.begin() as driver:
+            pids.put_nowait(await driver.fetchval("SELECT pg_backend_pid()"))
+            await copy(driver, "shared", "outbox", ["topic", "key", "value", "headers"], many)
+
+    async with world.transactions.begin() as driver:
+        await driver.execute("LOCK TABLE shared.outbox IN ACCESS EXCLUSIVE MODE")  # so the server reads nothing
+        writing = asyncio.create_task(write())
+        pid = await pids.get()
+        waiting = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
+        await eventually(lambda: driver.fetchval(waiting, pid), "the copy to wait")
+        await driver.execute("SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises(Transient):
+            async with asyncio.timeout(15):
+                await writing
+    await transactions.close()
 
 
 # ── configuration ──
