@@ -71,8 +71,8 @@ class Proc:
         self.signal(signal.SIGTERM)
         return self.running.wait(STOP_S)
 
-    def tail(self, lines: int = 40) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+    def tail(self, lines: int = 40, characters: int = 10_000) -> str:
+        return "\n".join(line[:characters] for line in self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 @dataclass
@@ -127,7 +127,10 @@ class Deployment:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # shown with the failure, for the folder may be gone by then
+            for proc in self.procs.values():
+                print(f"--- {proc.name}, {'alive' if proc.alive else 'ended'}\n{proc.tail(30, 400)}")
         self.close()
 
     def start(self) -> None:

@@ -25,7 +25,7 @@ from shared.errors import Misuse, Transient
 STATEMENT_TIMEOUT_MS = 30_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
-COPY_TIMEOUT_S = 15.0
+COPY_TIMEOUT_S = 12.0
 
 # SQLSTATE classes after which the same statements may succeed: connection, transaction rollback, resources,
 # operator intervention, lock not available.

@@ -392,7 +392,7 @@ async def test_a_connection_lost_while_rows_wait_for_room_to_be_sent_ends_the_wa
             await copy(driver, "shared", "outbox", ["topic", "key", "value", "headers"], many)
 
     async with world.transactions.begin() as driver:
-        await driver.execute("LOCK TABLE shared.outbox IN ACCESS EXCLUSIVE MODE")  # so the server reads nothing
+        await driver.execute("LOCK TABLE shared.outbox IN SHARE MODE")  # so the server reads no row
         writing = asyncio.create_task(write())
         pid = await pids.get()
         waiting = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
