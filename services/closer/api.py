@@ -185,7 +185,7 @@ class Desk:
             case _:
                 snapshot = None
                 if not case.history:
-                    subject = Subject(case.team, case.priority, case.tier, "", case.theme)
+                    subject = Subject(case.team, case.priority, case.tier, case.kind, case.theme)
                     snapshot = self._policies().snapshot(subject, now)
                 return commands.Reopen(body.reason, other.case.id if other is not None else None, snapshot)
 

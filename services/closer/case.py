@@ -32,6 +32,7 @@ from services.closer.commands import (
     Note,
     NotificationKind,
     Open,
+    Promise,
     Reassign,
     Reopen,
     Resolve,
@@ -72,6 +73,7 @@ __all__ = [
     "NotificationKind",
     "Open",
     "Outcome",
+    "Promise",
     "Reassign",
     "Reopen",
     "Resolve",
@@ -170,12 +172,14 @@ class Case(Struct, frozen=True):
     state: State
     priority: Priority
     opened_at: datetime
+    kind: str = ""
+    """Of the feedback that opened it: policies are chosen by it."""
     tier: str | None = None
     language: str = "und"
     """What the customer wrote in."""
     assignee: str | None = None
     history: bool = False
-    """Imported: no mails, no clocks."""
+    """Imported: no mails, no clocks; until feedback of today joins it."""
     clocks: Clocks | None = None
     answer: Answer | None = None
     untold: str | None = None
@@ -267,6 +271,7 @@ def open_case(command: Open, now: datetime, actor: str = SYSTEM) -> Outcome:
         state="open",
         priority=command.priority,
         opened_at=now,
+        kind=command.kind,
         tier=command.tier,
         language=command.language,
         history=command.history,
@@ -390,8 +395,20 @@ def _join(change: _Change, command: Join) -> None:
     if command.priority is not None and _RANK[command.priority] > _RANK[case.priority] and case.unfinished:
         # Whoever sorts by urgency must see it; the clocks keep the policy that they started with.
         data["priority"] = fields["priority"] = command.priority
+    if command.promise is not None and case.history and case.unfinished:
+        _wake(case, command.promise, data, fields)
     change.record("joined", "", data, **fields)
     _customer_spoke(change)
+
+
+def _wake(case: Case, promise: Promise, data: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Imported, until now: somebody waits for its answer from here on."""
+    clocks = sla.start(promise.snapshot, promise.since, acknowledged=case.acknowledged_at is not None)
+    fields["history"] = data["history"] = False
+    fields["clocks"] = replace(clocks, generation=case.generation)
+    data["policy"] = promise.snapshot.policy
+    if promise.heard:
+        data["heard"] = True
 
 
 def _customer_spoke(change: _Change) -> None:

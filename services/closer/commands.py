@@ -35,13 +35,25 @@ class Open(Struct, frozen=True):
     tags: tuple[str, ...] = ()
 
 
+class Promise(Struct, frozen=True):
+    """Feedback of today is owed an answer, and a case of imported history that it joins owes it from then on."""
+
+    since: datetime
+    """When it was received."""
+    snapshot: ClockSnapshot
+    heard: bool = False
+    """Whether "we heard you" is owed too: to whoever joins as they wrote, not to those who were told already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Join:
-    """More feedback. `on_loop`: an answer given on the customer's page, which joins whatever the state."""
+    """More feedback. `on_loop`: an answer given on the customer's page, which joins whatever the state. `promise`: None
+    for history, which wakes nothing."""
 
     feedback_id: str
     priority: Priority | None = None
     on_loop: bool = False
+    promise: Promise | None = None
 
 
 @dataclass(frozen=True, slots=True)

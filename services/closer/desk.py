@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.closer.case import Case, IllegalTransition, Outcome, decide, open_case
-from services.closer.commands import CustomerSaid, Join, Open
+from services.closer.commands import CustomerSaid, Join, Open, Promise
 from services.closer.lookups import answers, known_feedback, last_finished, who_unsubscribed
 from services.closer.notify import names_of
 from services.closer.policy import Policies, Subject
@@ -158,8 +158,14 @@ class Desk:
         return self._joined(feedback, held) if held is not None else self._opened(feedback, key)
 
     def _joined(self, feedback: Feedback, held: Held) -> str:
-        value = feedback.value
-        outcome = decide(held.case, Join(value.id, value.routing.priority), self.effects.now)
+        value, case = feedback.value, held.case
+        promise = None
+        if case.history and not value.routing.history:
+            tier = (value.customer.tier if value.customer is not None else None) or case.tier
+            subject = Subject(case.team, value.routing.priority, tier, value.routing.kind, case.theme)
+            snapshot = self._policies.snapshot(subject, value.received_at)
+            promise = Promise(value.received_at, snapshot, heard=True)
+        outcome = decide(case, Join(value.id, value.routing.priority, promise=promise), self.effects.now)
         self._learn_contact(held, feedback)
         self.effects.record(held, outcome, words=value.text, feedback_id=value.id)
         self._count("joined", value.id)
@@ -209,6 +215,10 @@ class Desk:
             found = self._promises[alike] = self._policies.snapshot(subject, at)
         return found
 
+    def _policy_of(self, case: Case, at: datetime) -> ClockSnapshot:
+        """For a clock of a case that is there already."""
+        return self._policies.snapshot(Subject(case.team, case.priority, case.tier, case.kind, case.theme), at)
+
     # ── an answer given on the customer's page ──
 
     async def _answered(self, feedback: Feedback) -> str:
@@ -220,8 +230,7 @@ class Desk:
         other = None if feedback.loop.solved else await self._other_unfinished(case)
         snapshot = None
         if not case.history:
-            subject = Subject(case.team, case.priority, case.tier, "", case.theme)
-            snapshot = self._policies.snapshot(subject, feedback.value.received_at)
+            snapshot = self._policy_of(case, feedback.value.received_at)
         said = CustomerSaid(
             feedback.loop.solved,
             feedback.value.id,
@@ -239,7 +248,9 @@ class Desk:
         self._count("answered", feedback.value.id)
         key = (case.workspace, case.case_key)
         if held.case.state == "merged" and other is not None:
-            joined_outcome = decide(other.case, Join(feedback.value.id, case.priority, on_loop=True), now, "customer")
+            promise = Promise(feedback.value.received_at, snapshot) if snapshot is not None else None
+            join = Join(feedback.value.id, case.priority, on_loop=True, promise=promise)
+            joined_outcome = decide(other.case, join, now, "customer")
             self.effects.record(other, joined_outcome, words=words, feedback_id=feedback.value.id)
             return other.case.id
         if held.case.unfinished:

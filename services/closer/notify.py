@@ -53,7 +53,7 @@ def notify(case: Case, event: Event, contact: Contact, channel: str = "email") -
     """What the event owes the customer; None: nothing. `case` as it is after the event.
 
     A case is only opened where an answer is owed (`follow_up`), so every opening is one to acknowledge."""
-    kind = _KINDS.get(event.what)
+    kind = kind_of(event)
     if kind is None:
         return None
     # "We heard you" belongs to the case, not to its generation: it is opened once.
@@ -76,6 +76,13 @@ def notify(case: Case, event: Event, contact: Contact, channel: str = "email") -
         case_id=case.id,
         generation=generation,
     )
+
+
+def kind_of(event: Event) -> NotificationKind | None:
+    """Which mail the event owes, if any."""
+    if event.what == "joined" and event.data.get("heard"):
+        return "heard"  # a case of history that feedback of today has woken: nobody was told yet
+    return _KINDS.get(event.what)
 
 
 def names_of(customer: str | None, email: str | None) -> tuple[str, ...]:

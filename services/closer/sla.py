@@ -248,10 +248,12 @@ class Passed(Struct, frozen=True):
 # ── start, pause, resume, stop ────────────────────────────────────────────────────────────────────────────────────
 
 
-def start(snapshot: ClockSnapshot, at: datetime) -> Clocks:
-    """All targets' clocks, running from that moment."""
+def start(snapshot: ClockSnapshot, at: datetime, *, acknowledged: bool = False) -> Clocks:
+    """All targets' clocks, running from that moment; but for `acknowledge` where that was done."""
     since = _whole_ms(at)
-    return Clocks(snapshot, {target: since for target, _ in snapshot.targets})
+    return Clocks(
+        snapshot, {target: since for target, _ in snapshot.targets if not acknowledged or target != "acknowledge"}
+    )
 
 
 def pause(clocks: Clocks, at: datetime) -> Clocks:

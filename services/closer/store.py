@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from services.closer import sla, tables
 from services.closer.case import Answer, Case, Event, Outcome, decide, next_due
 from services.closer.commands import Untold
-from services.closer.notify import Contact, Notification, names_of, notify
+from services.closer.notify import Contact, Notification, kind_of, names_of, notify
 from services.closer.sla import Clocks, ClockSnapshot, Settled
 from services.closer.transactions import Driver, Transactions
 from shared.clock import Clock
@@ -56,6 +56,7 @@ class _Data(Struct, omit_defaults=True):
     priority: Priority
     language: str
     sequence: int
+    kind: str = ""
     tier: str | None = None
     policy: str | None = None
     history: bool = False
@@ -189,6 +190,7 @@ class Cases:
                 state=row["state"],
                 priority=data.priority,
                 opened_at=row["opened_at"],
+                kind=data.kind,
                 tier=data.tier,
                 language=data.language,
                 assignee=row["assignee"],
@@ -246,6 +248,7 @@ class Effects:
         self.feedback: list[tuple[Any, ...]] = []
         self.decisions: list[tuple[Any, ...]] = []
         self.notifications: list[tuple[Any, ...]] = []
+        self.owed_after_all: list[tuple[Any, ...]] = []
         self.messages: list[Message] = []
         self.snapshots: dict[str, ClockSnapshot] = {}
         self._timeline: list[tuple[Any, ...]] = []
@@ -255,7 +258,7 @@ class Effects:
     def record(self, held: Held, outcome: Outcome, *, words: str | None = None, feedback_id: str | None = None) -> None:
         """What was decided: the case as it is now, what happened to it, and what it owes the customer.
 
-        `words`: what the customer said with the first of these events."""
+        `words`: what the customer said with that feedback, for the event that is about it."""
         if not outcome.events:
             return
         held.case = case = outcome.case
@@ -263,8 +266,8 @@ class Effects:
         if case.clocks is not None:
             self.snapshots[case.clocks.snapshot.id] = case.clocks.snapshot
         for event in outcome.events:
-            self._tell(held, event, words)
-            words = None
+            about_it = words is not None and event.data.get("feedback_id") == feedback_id
+            self._tell(held, event, words if about_it else None)
         for event in outcome.events:
             self._notify(held, event, feedback_id or held.first_feedback_id)
 
@@ -301,7 +304,7 @@ class Effects:
         self.messages.append(_message(case, event, at, msgspec.Raw(data), held.traceparent))
 
     def _notify(self, held: Held, event: Event, feedback_id: str) -> None:
-        if event.what not in ("opened", "resolved", "declined"):
+        if kind_of(event) is None:
             return
         case, personal = held.case, held.personal
         contact = Contact(
@@ -318,7 +321,7 @@ class Effects:
             channel, language, status, reason, due_at = owed.channel, str(owed.language), "pending", "", self.now
         else:
             channel, language, status, reason, due_at = "none", case.language, "withheld", owed.reason, None
-        self.notifications.append(
+        (self.owed_after_all if event.what == "joined" else self.notifications).append(
             (
                 case.id,
                 owed.kind,
@@ -355,6 +358,7 @@ class Effects:
         await self._update(driver, [held for held in self._cases.values() if not held.new])
         await _copy(driver, "timeline", tables.TIMELINE_COLUMNS, self._timeline)
         await _copy(driver, "notification", tables.NOTIFICATION_COLUMNS, self.notifications)
+        await _owe_after_all(driver, self.owed_after_all)
         if self.messages:
             await append_raw(driver, self.messages)
 
@@ -425,6 +429,7 @@ def _kept(held: Held) -> _Data:
         priority=case.priority,
         language=case.language,
         sequence=case.sequence,
+        kind=case.kind,
         tier=case.tier,
         policy=clocks.snapshot.policy if clocks is not None else None,
         history=case.history,
@@ -494,6 +499,17 @@ def _message(case: Case, event: Event, at: str, data: msgspec.Raw, traceparent: 
         ("traceparent", traceparent.encode()),
     ]
     return Message(named(case.workspace, CASES), case.id.encode(), value, headers)
+
+
+async def _owe_after_all(driver: Driver, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Withheld, because the case was history, until feedback of today joined it. The same row: it is one mail still."""
+    if rows:
+        await driver.executemany(
+            "UPDATE closer.notification SET feedback_id = $4, channel = $5, language = $6, status = $7, reason = $8,"
+            " due_at = $9 WHERE case_id = $1 AND kind = $2 AND generation = $3 AND status = 'withheld'"
+            " AND reason = 'history'",
+            [(*row[:3], *row[4:9], row[10]) for row in rows],
+        )
 
 
 async def _copy(driver: Driver, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:

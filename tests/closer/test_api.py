@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.closer.served import Served, served
-from tests.closer.world import World, feedback
+from tests.closer.test_page import routed_back, token_of
+from tests.closer.world import World, config_with, feedback
 
 ANSWER = {"answer": "We refunded you.", "language": "en"}
 
@@ -79,6 +80,30 @@ async def test_reopen_starts_the_clocks_anew(api: Served) -> None:
     assert (found["state"], found["reopened_count"], found["resolved_at"]) == ("reopened", 1, None)
     running = [(clock["target"], clock["generation"]) for clock in found["clocks"] if clock["open"]]
     assert sorted(running) == [("resolve", 2), ("tell_customer", 2)]
+
+
+SLA_BY_KIND = """\
+policies:
+  - {name: complaints, when: {kind: complaint}, resolve: 1h}
+  - {name: default, resolve: 3d}
+"""
+
+
+async def test_reopened_by_us_or_by_the_customer_a_case_keeps_the_policy_of_its_kind(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Policies chosen by `kind` were forgotten when a case was opened again."""
+    config = config_with(tmp_path, sla=SLA_BY_KIND)
+    async with World.open(database_url, config) as world, served(world, database_url, tmp_path) as api:
+        case = await opened(api)
+        assert (await api.get(f"/v1/cases/{case}")).json()["policy"] == "complaints"
+        await api.post(f"/v1/cases/{case}/resolve", ANSWER)
+        assert (await api.post(f"/v1/cases/{case}/reopen", {})).json()["policy"] == "complaints"
+        await api.post(f"/v1/cases/{case}/resolve", ANSWER)
+        await api.http.post(f"/loop/{token_of(case)}", data={"solved": "no"})
+        await routed_back(api)
+        found = (await api.get(f"/v1/cases/{case}")).json()
+        assert (found["state"], found["policy"]) == ("reopened", "complaints")
 
 
 async def test_reassign_keeps_the_key_so_that_more_feedback_still_joins(api: Served) -> None:

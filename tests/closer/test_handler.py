@@ -161,6 +161,67 @@ async def test_imported_history_gets_a_case_without_mails_and_without_clocks(wor
     assert await world.timeline(case["id"]) == ["opened", "notification.withheld"]
 
 
+async def test_feedback_of_today_that_joins_imported_history_makes_it_a_case_that_is_owed_an_answer(
+    world: World,
+) -> None:
+    """It had no clocks and sent no mails, ever: whoever wrote today was never heard of again."""
+    imported = feedback(history=True, received_at="2024-03-01T10:00:00.000Z", text="Long ago.")
+    today = feedback(text="And again!", priority="urgent")
+    await world.take(imported)
+    await world.take(today)
+    case = await world.case(imported["id"])
+    assert (await world.case(today["id"]))["id"] == case["id"]
+    assert (case["history"], case["policy"]) == (False, "urgent")
+    clocks = await world.rows("SELECT * FROM published.clocks WHERE case_id = $1 ORDER BY target", case["id"])
+    assert [clock["target"] for clock in clocks] == ["acknowledge", "resolve", "tell_customer"]
+    assert str(clocks[0]["wall_due"]) == "2026-11-23 10:29:58+00:00"  # an hour from when it was received
+    assert case["due_at"] is not None
+    note = await world.one("SELECT * FROM published.notifications")
+    assert (note["kind"], note["status"], note["reason"]) == ("heard", "pending", "")
+    assert str(note["feedback_id"]) == today["id"]
+    assert await world.timeline(case["id"]) == ["opened", "notification.withheld", "joined"]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one batch", "one after the other"])
+async def test_a_history_case_wakes_once_and_its_customer_is_owed_one_mail(world: World, at_once: bool) -> None:
+    values = [feedback(history=True), feedback(text="One."), feedback(text="Two."), feedback(history=True)]
+    if at_once:
+        await world.take(*values)
+    else:
+        for value in values:
+            await world.take(value)
+    case = await world.case(values[0]["id"])
+    assert not case["history"]
+    assert await world.timeline(case["id"]) == ["opened", "notification.withheld", "joined", "joined", "joined"]
+    assert [row["status"] for row in await world.rows("SELECT status FROM published.notifications")] == ["pending"]
+
+
+async def test_history_that_joins_changes_nothing_but_joins(world: World) -> None:
+    live, sleeping = feedback(), feedback(history=True, theme="login")
+    await world.take(live, sleeping)
+    before = [await world.case(live["id"]), await world.case(sleeping["id"])]
+    await world.take(feedback(history=True), feedback(history=True, theme="login"))
+    after = [await world.case(live["id"]), await world.case(sleeping["id"])]
+    for was, is_now in zip(before, after, strict=True):
+        same = ("state", "history", "due_at", "policy", "priority")
+        assert [was[name] for name in same] == [is_now[name] for name in same]
+        assert is_now["sequence"] == was["sequence"] + 1
+    assert await world.value("SELECT count(*) FROM published.notifications") == 2
+
+
+async def test_words_stand_at_the_event_that_they_came_with_though_a_deadline_is_said_first(world: World) -> None:
+    first, second = feedback(), feedback(text="Still waiting!")
+    await world.take(first)
+    world.clock.advance(timedelta(days=30))
+    await world.take(second)
+    case = await world.case(first["id"])
+    rows = await world.rows(
+        "SELECT what, words FROM published.timeline WHERE case_id = $1 ORDER BY sequence", case["id"]
+    )
+    assert rows[1]["what"].startswith("clock.")
+    assert [row["what"] for row in rows if row["words"]] == ["joined"]
+
+
 async def test_a_watchers_copy_is_passed_over(world: World) -> None:
     value = feedback()
     copy: dict[str, Any] = {**value, "routing": {**value["routing"], "role": "watcher"}}
