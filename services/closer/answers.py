@@ -6,6 +6,9 @@ router, from the log, like everything else; the record here is what makes it the
 whoever may post feedback. Its id follows from the case, which answer of ours it judges, and what it says: sending the
 form twice says it once.
 
+A case may have been merged into another customer's. Who holds its link sees their own words and the answer that was
+given to both, and speaks for themselves: their *no* reopens the case, their *yes* does not confirm it for the other.
+
 The last *no* about an answer of ours stands: it reopens the case, and a *yes* after it, as after a colleague's
 reopening, is the customer's word on an open case. It is passed on to whoever works on it, and closes nothing.
 """
@@ -18,8 +21,8 @@ import msgspec
 
 from services.closer.case import FINISHED, Answer, Case
 from services.closer.links import LoopLink, read_token
-from services.closer.notify import names_of
-from services.closer.records import LOOP_SOURCE, MERGES_FOLLOWED
+from services.closer.notify import another
+from services.closer.records import LOOP_SOURCE
 from services.closer.store import Held, Unit
 from services.closer.transactions import Driver
 from shared.database.outbox import append_raw
@@ -45,6 +48,14 @@ class Shown:
     declined: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    held: Held
+    """The case that the link leads to."""
+    who: Held
+    """Whose words it is about: the same, or one of another customer that was merged into it."""
+
+
 Means = Literal["yes", "no", "noted"]
 """`noted`: a yes about a case that is open, or about to be."""
 
@@ -61,16 +72,19 @@ class Answers:
         if link is None:
             return None
         async with self._unit.work() as (driver, _):
-            held = await self._case(driver, link)
-            if held is None:
+            found = await self._case(driver, link)
+            if found is None:
                 return None
+            held, who = found.held, found.who
             words = await driver.fetchval(
                 "SELECT value->>'text' FROM closer.feedback WHERE workspace = $1 AND id = $2",
                 link.workspace,
-                held.first_feedback_id,
+                who.first_feedback_id,
             )
         case = held.case
-        return Shown(case.language, words, case.answer if case.state in FINISHED else None, await self._declined(case))
+        return Shown(
+            who.case.language, words, case.answer if case.state in FINISHED else None, await self._declined(case)
+        )
 
     async def say(self, token: str, *, solved: bool, words: str) -> Means | None:
         """Recorded and on its way when this returns. What it means for the case; None: no such link."""
@@ -78,13 +92,14 @@ class Answers:
         if link is None:
             return None
         async with self._unit.work() as (driver, effects):
-            held = await self._case(driver, link)
-            if held is None:
+            found = await self._case(driver, link)
+            if found is None:
                 return None
-            case = held.case
+            case, who = found.held.case, found.who
             # Which answer of ours this judges: while a case is open again, still the one before.
             judged = case.generation if case.state in FINISHED else case.generation - 1
-            external_id = f"{case.id}/{judged}/{'yes' if solved else 'no'}/{sha256(words.encode()).hexdigest()[:16]}"
+            whose = case.id if who is found.held else f"{case.id}/{who.case.id}"
+            external_id = f"{whose}/{judged}/{'yes' if solved else 'no'}/{sha256(words.encode()).hexdigest()[:16]}"
             feedback_id = delivery_id("ext", case.workspace, LOOP_SOURCE, external_id)
             done = await driver.execute(
                 "INSERT INTO closer.answer (workspace, feedback_id, case_id, generation, solved, at)"
@@ -97,7 +112,7 @@ class Answers:
                 effects.now,
             )
             if done == "INSERT 0 1":
-                message = self._message(held, feedback_id, external_id, solved, words, rfc3339(effects.now))
+                message = self._message(found, feedback_id, external_id, solved, words, rfc3339(effects.now))
                 await append_raw(driver, [message])
             means: Means = "yes" if solved else "no"
             if solved and (case.unfinished or await _denied(driver, case)):
@@ -109,7 +124,7 @@ class Answers:
             solved=solved,
             means=means,
             again=done != "INSERT 0 1",
-            traceparent=held.traceparent,
+            traceparent=who.traceparent,
         )
         return means
 
@@ -119,31 +134,28 @@ class Answers:
         if link is None:
             return False
         async with self._unit.work() as (driver, effects):
-            held = await self._case(driver, link)
-            if held is None:
+            found = await self._case(driver, link)
+            if found is None:
                 return False
+            who = found.who
             await driver.execute(
                 "INSERT INTO closer.unsubscribed (workspace, customer, case_id, at)"
                 " SELECT $1, name, $3, $4 FROM unnest($2::text[]) AS name ON CONFLICT DO NOTHING",
-                held.case.workspace,
-                names_of(held.case.customer, held.personal.email),
-                held.case.id,
+                who.case.workspace,
+                who.names,
+                who.case.id,
                 effects.now,
             )
-        _log.info("loop.unsubscribed", case_id=held.case.id, traceparent=held.traceparent)
+        _log.info("loop.unsubscribed", case_id=who.case.id, traceparent=who.traceparent)
         return True
 
-    async def _case(self, driver: Driver, link: LoopLink) -> Held | None:
+    async def _case(self, driver: Driver, link: LoopLink) -> _Found | None:
         """The case of the link, or the one that it was merged into."""
-        case_id, held = link.case_id, None
-        for _ in range(MERGES_FOLLOWED):
-            held = (await self._unit.cases.by_id(driver, [case_id])).get(case_id)
-            if held is None or held.case.workspace != link.workspace:
-                return None
-            if held.case.merged_into is None:
-                break
-            case_id = held.case.merged_into
-        return held
+        trail = await self._unit.cases.trail(driver, link.workspace, link.case_id)
+        if not trail:
+            return None
+        first, last = trail[0], trail[-1]
+        return _Found(last, first if another(first.names, last.names) else last)
 
     async def _declined(self, case: Case) -> bool:
         """Whether the answer was a no: a told case does not say it in its state."""
@@ -158,18 +170,17 @@ class Answers:
         return bool(what == "declined")
 
     def _message(
-        self, held: Held, feedback_id: str, external_id: str, solved: bool, words: str, received_at: str
+        self, found: _Found, feedback_id: str, external_id: str, solved: bool, words: str, received_at: str
     ) -> Message:
         """As ingest would have written it: nothing null or empty, members in order, the id before them."""
-        case = held.case
-        customer = _customer(held)
+        case, customer = found.who.case, _customer(found.who)
         content: dict[str, Any] = {
             "source": LOOP_SOURCE,
             "external_id": external_id,
             "channel": "web",
             "solicited": True,
             "scores": [{"metric": "solved", "value": int(solved)}],
-            "attributes": {"loop": {"case_id": case.id, "team": case.team, "solved": solved}},
+            "attributes": {"loop": {"case_id": case.id, "team": found.held.case.team, "solved": solved}},
         }
         if words:
             content["text"] = words
@@ -185,7 +196,7 @@ class Answers:
             time=received_at,
             workspace=case.workspace,
             bodyhash=body_hash(canonical),
-            traceparent=held.traceparent,
+            traceparent=found.who.traceparent,
         )
         head = _encode({"id": feedback_id, "received_at": received_at, "workspace": case.workspace})
         key = self._pseudonyms.key(case.workspace, case.customer or feedback_id)

@@ -18,7 +18,8 @@ from services.closer import commands
 from services.closer.case import Case, IllegalTransition, InvalidCommand, decide
 from services.closer.commands import Command
 from services.closer.lists import DEFAULT_LIMIT, MAX_LIMIT, Wanted, page, read_limit, whole
-from services.closer.lookups import unsubscribed_of
+from services.closer.lookups import also_told, others_to_tell, unsubscribed_of
+from services.closer.notify import another
 from services.closer.policy import Policies, Subject
 from services.closer.records import is_uuid
 from services.closer.store import Effects, Held, Unit
@@ -106,14 +107,17 @@ class Desk:
 
     async def _do(self, principal: Principal, case_id: str, if_match: str | None, body: Any, verb: str) -> Held:
         async with self._unit.work() as (driver, effects):
-            held, other = await self._locked(driver, principal, case_id, body, verb)
+            held, other, told_too = await self._locked(driver, principal, case_id, body, verb)
             _matches(if_match, held.case)
             # Colleagues see a name; the topic that is kept for good gets the key's id.
             actor = principal.key_id
             effects.names = {actor: await _name_of(driver, principal)}
-            effects.unsubscribed = await unsubscribed_of(driver, [held])
+            effects.also = told_too
+            effects.unsubscribed = await unsubscribed_of(driver, [held, *told_too.values()])
+            also = await others_to_tell(driver, self._unit.cases, held, other) if other is not None else ()
             try:
-                self._act(effects, held, other, self._command(held.case, other, body, verb, effects.now), actor)
+                command = self._command(held.case, other, body, verb, effects.now)
+                self._act(effects, held, other, also, command, actor)
             except IllegalTransition as error:
                 raise _illegal(error) from None
             except InvalidCommand as error:
@@ -129,17 +133,36 @@ class Desk:
         )
         return held
 
-    def _act(self, effects: Effects, held: Held, other: Held | None, command: Command, actor: str) -> None:
-        effects.record(held, decide(held.case, command, effects.now, actor))
-        if held.case.state == "merged" and other is not None:
+    def _act(
+        self,
+        effects: Effects,
+        held: Held,
+        other: Held | None,
+        also: tuple[commands.Also, ...],
+        command: Command,
+        actor: str,
+    ) -> None:
+        before = held.case
+        effects.record(held, decide(before, command, effects.now, actor))
+        if isinstance(command, commands.Merge | commands.Reopen) and held.case.state == "merged" and other is not None:
+            if not other.case.unfinished:
+                raise _invalid("into", f"is finished ({other.case.state}); merge into an unfinished one")
             # The case that goes on says so too, and owes the customer the answer.
-            join = commands.Join(held.first_feedback_id, held.case.priority)
+            join = commands.Join(
+                held.first_feedback_id,
+                before.priority,
+                promise=_promise(held, before, other, command, effects.now),
+                merged=before.id,
+                reason=command.reason,
+                also=also,
+            )
             effects.record(other, decide(other.case, join, effects.now, actor))
 
     async def _locked(
         self, driver: Driver, principal: Principal, case_id: str, body: Any, verb: str
-    ) -> tuple[Held, Held | None]:
-        """The case, and the other one that the verb concerns, locked in the order of their ids."""
+    ) -> tuple[Held, Held | None, dict[str, Held]]:
+        """The case, the other one that the verb concerns, and those of other customers whom an answer is given to as
+        well: all locked in the order of their ids."""
         into = body.into if verb == "merge" else None
         if into is not None and not is_uuid(into):
             raise _no_such_other()
@@ -149,7 +172,8 @@ class Desk:
                 " AND u.workspace = c.workspace AND u.unfinished AND u.id <> c.id WHERE c.id = $1",
                 case_id,
             )
-        found = await self._unit.cases.by_id(driver, [one for one in (case_id, into) if one is not None])
+        also = await also_told(driver, case_id) if verb in ("resolve", "decline") else []
+        found = await self._unit.cases.by_id(driver, [one for one in (case_id, into, *also) if one is not None])
         held = found.get(case_id)
         if held is None or held.case.workspace != principal.workspace:
             raise not_found("no case has this id")
@@ -158,7 +182,10 @@ class Desk:
             raise _no_such_other()
         if verb == "reopen" and other is not None and not other.case.unfinished:
             other = None  # finished while we waited for its lock
-        return held, other
+        late = [one.case_id for one in held.case.also if one.case_id not in found and verb in ("resolve", "decline")]
+        if late:  # merged into it while we waited for its lock
+            found |= await self._unit.cases.by_id(driver, late)
+        return held, other, {one.case_id: found[one.case_id] for one in held.case.also if one.case_id in found}
 
     def _command(self, case: Case, other: Held | None, body: Any, verb: str, now: datetime) -> Command:
         match verb:
@@ -291,6 +318,19 @@ def routes_for(
     for verb, body_type, means in _VERBS:
         add(verb, body_type, means)
     return routes
+
+
+def _promise(held: Held, before: Case, other: Held, command: Command, now: datetime) -> commands.Promise | None:
+    """What a case that is merged into one of imported history brings along: the promise that somebody was given."""
+    own = not another(held.names, other.names)
+    if before.history:
+        return None
+    if isinstance(command, commands.Reopen):
+        return commands.Promise(now, command.snapshot, own=own) if command.snapshot is not None else None
+    if before.clocks is None:
+        return None
+    since = min(before.clocks.running.values(), default=before.opened_at)
+    return commands.Promise(since, before.clocks.snapshot, own=own)
 
 
 # ── refusing ──

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from services.closer import sla
 from services.closer.commands import (
     Acknowledge,
+    Also,
     Assign,
     Command,
     CustomerSaid,
@@ -57,6 +58,7 @@ __all__ = [
     "SYSTEM",
     "TABLE",
     "Acknowledge",
+    "Also",
     "Answer",
     "Assign",
     "By",
@@ -86,6 +88,7 @@ __all__ = [
     "Untold",
     "Wait",
     "decide",
+    "goes_along",
     "legal_verbs",
     "next_due",
     "open_case",
@@ -187,6 +190,8 @@ class Case(Struct, frozen=True):
     linked_to: str | None = None
     """The finished case of the same key before this one."""
     merged_into: str | None = None
+    also: tuple[Also, ...] = ()
+    """Other customers' cases that go on in this one."""
     generation: int = 1
     """Counts up with each reopening: the customer is told once per generation."""
     acknowledged_at: datetime | None = None
@@ -293,6 +298,12 @@ def decide(case: Case, command: Command, now: datetime, actor: str = SYSTEM) -> 
     return change.outcome()
 
 
+def goes_along(case: Case) -> tuple[Also, ...]:
+    """Who waits for an answer of this case, and will of the one that it is merged into: its own customer, and the others."""
+    answers = case.generation if case.state in FINISHED else case.generation - 1
+    return (Also(case.id, answers), *(Also(one.case_id, one.before + answers) for one in case.also))
+
+
 def next_due(case: Case) -> datetime | None:
     """When the case next wants a `Tick`, whether or not that is past; None: never, as it stands."""
     upcoming = sla.next_event(case.clocks) if case.clocks is not None else None
@@ -397,16 +408,22 @@ def _join(change: _Change, command: Join) -> None:
         data["priority"] = fields["priority"] = command.priority
     if command.promise is not None and case.history and case.unfinished:
         _wake(case, command.promise, data, fields)
-    change.record("joined", "", data, **fields)
+    if command.merged is not None:
+        data["from"] = command.merged
+    if command.also:
+        fields["also"] = (*case.also, *command.also)
+    change.record("joined", "", data, _words(command.reason), **fields)
     _customer_spoke(change)
 
 
 def _wake(case: Case, promise: Promise, data: dict[str, Any], fields: dict[str, Any]) -> None:
     """Imported, until now: somebody waits for its answer from here on."""
-    clocks = sla.start(promise.snapshot, promise.since, acknowledged=case.acknowledged_at is not None)
-    fields["history"] = data["history"] = False
-    fields["clocks"] = replace(clocks, generation=case.generation)
-    data["policy"] = promise.snapshot.policy
+    if case.clocks is None:
+        clocks = sla.start(promise.snapshot, promise.since, acknowledged=case.acknowledged_at is not None)
+        fields["clocks"] = replace(clocks, generation=case.generation)
+        data["policy"] = promise.snapshot.policy
+    if promise.own:
+        fields["history"] = data["history"] = False
     if promise.heard:
         data["heard"] = True
 
@@ -567,10 +584,10 @@ def _customer_said(change: _Change, command: CustomerSaid) -> None:
         change.to("no")
         _reopened(change, command, "the customer said that it is not solved", data)
         return
-    if command.solved and case.state in ANSWERED:
+    if command.solved and command.confirms and case.state in ANSWERED:
         # Who answers has been told, even if the mail's receipt is still on its way.
         _notified(change, "the customer answered", {"generation": case.generation})
-    if command.solved and change.case.state == "notified":
+    if command.solved and command.confirms and change.case.state == "notified":
         state = change.to("yes")
         change.record("confirmed", "the customer said that it is solved", data, state=state, assume_at=None)
         return
@@ -599,6 +616,10 @@ def _telling(change: _Change, command: Telling) -> None:
 
 def _told(change: _Change, command: Told) -> None:
     data = _notification(command)
+    if change.case.state == "merged" and command.kind != "heard" and command.generation >= change.case.generation:
+        # The answer is the other case's; the customer is this one's.
+        change.record("notification.sent", data=data, told_at=change.now)
+        return
     change.record("notification.sent", data=data)
     # The receipt of an earlier generation, or of "we heard you", tells nothing about this answer.
     if command.kind != "heard" and command.generation == change.case.generation and change.case.state in ANSWERED:

@@ -43,17 +43,32 @@ class Promise(Struct, frozen=True):
     snapshot: ClockSnapshot
     heard: bool = False
     """Whether "we heard you" is owed too: to whoever joins as they wrote, not to those who were told already."""
+    own: bool = True
+    """False: another customer's. The clocks run for them; who was imported still gets no mail."""
+
+
+class Also(Struct, frozen=True, array_like=True):
+    """Another customer's case that goes on in this one: its customer is told what this one's is told."""
+
+    case_id: str
+    before: int = 0
+    """How many answers of ours it had before. This case's are numbered on from there, so that none is taken for one that
+    was given already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
     """More feedback. `on_loop`: an answer given on the customer's page, which joins whatever the state. `promise`: None
-    for history, which wakes nothing."""
+    for history, which wakes nothing. `merged`: the case that it comes from, `reason` why it was, and `also` whom this
+    one has to tell from now on."""
 
     feedback_id: str
     priority: Priority | None = None
     on_loop: bool = False
     promise: Promise | None = None
+    merged: str | None = None
+    reason: str = ""
+    also: tuple[Also, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +132,14 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True)
 class CustomerSaid:
-    """The answer from the customer's page."""
+    """The answer from the customer's page. `confirms`: whether it is the case's own customer, about the answer that stands:
+    a yes of anybody else, or about an earlier one, closes nothing."""
 
     solved: bool
     feedback_id: str | None = None
     other_unfinished: str | None = None
     snapshot: ClockSnapshot | None = None
+    confirms: bool = True
 
 
 @dataclass(frozen=True, slots=True)

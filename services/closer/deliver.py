@@ -17,7 +17,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from services.closer import metrics
-from services.closer.case import ANSWERED, decide
+from services.closer.case import ANSWERED, FINISHED, Case, decide
 from services.closer.channels import Channel, Outgoing, Unknown
 from services.closer.commands import NotificationKind, Telling, Told, Untold
 from services.closer.links import loop_token
@@ -194,7 +194,10 @@ class Deliverer:
                 gone = await unsubscribed_of(driver, cases.values())
                 for row in rows:
                     held = cases[str(row["case_id"])]
-                    claim = await self._take(driver, effects, row, held, gone, settled)
+                    answered = held
+                    if held.case.merged_into is not None:
+                        answered = await self._unit.cases.goes_on(driver, held.case.workspace, held.case.id)
+                    claim = await self._take(driver, effects, row, held, answered, gone, settled)
                     if claim is not None:
                         claims.append(claim)
         except Transient:
@@ -224,6 +227,7 @@ class Deliverer:
         effects: Effects,
         row: Any,
         held: Held,
+        answered: Held,
         gone: frozenset[tuple[str, str]],
         settled: list[tuple[str, str]],
     ) -> Claim | None:
@@ -236,7 +240,7 @@ class Deliverer:
         if lost:
             await driver.execute(_ATTEMPT_LOST, *key, effects.now, "the sender's claim ran out")
         failed = lost and not repeatable
-        reason = "unknown-outcome" if failed else _not_to_be_sent(row, held, gone)
+        reason = "unknown-outcome" if failed else _not_to_be_sent(row, held, answered.case, gone)
         if reason is not None:
             status = "unknown" if failed else "withheld"
             settled.append((kind, status))
@@ -263,11 +267,11 @@ class Deliverer:
             case.id,
             generation,
         )
-        return Claim(notification, self._compose(notification, row, held), row["attempts"] + 1, token)
+        return Claim(notification, self._compose(notification, row, held, answered), row["attempts"] + 1, token)
 
-    def _compose(self, notification: Notification, row: Any, held: Held) -> Outgoing:
+    def _compose(self, notification: Notification, row: Any, held: Held, answered: Held) -> Outgoing:
         link = f"{self._public_url}/loop/{loop_token(self._links, notification)}"
-        answer = held.case.answer if notification.kind != "heard" else None
+        answer = answered.case.answer if notification.kind != "heard" else None
         written = mail(
             notification,
             MailContext(
@@ -375,13 +379,19 @@ def _way(channel: str) -> str:
     return "email" if channel == "file" else channel
 
 
-def _not_to_be_sent(row: Any, held: Held, gone: frozenset[tuple[str, str]]) -> str | None:
-    """What has changed since the message was owed."""
+def _not_to_be_sent(row: Any, held: Held, answered: Case, gone: frozenset[tuple[str, str]]) -> str | None:
+    """What has changed since the message was owed. `answered`: the case itself, or the one that it was merged into."""
     case = held.case
     if not held.personal.email:
         return "no-address"
     if any((case.workspace, name) in gone for name in names_of(case.customer, held.personal.email)):
         return "unsubscribed"
-    if row["kind"] != "heard" and (case.generation != row["generation"] or case.state not in ANSWERED):
-        return "superseded"
-    return None
+    if row["kind"] == "heard":
+        # "We have your feedback", after the answer to it, would be taken for news.
+        return "superseded" if case.told_at is not None else None
+    if answered is case:
+        stands = case.generation == row["generation"] and case.state in ANSWERED
+    else:  # whatever the other customer has said to it meanwhile
+        number = {one.case_id: one.before + answered.generation for one in answered.also}.get(case.id)
+        stands = number == row["generation"] and answered.state in FINISHED
+    return None if stands else "superseded"

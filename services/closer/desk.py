@@ -7,8 +7,8 @@ from datetime import datetime
 
 from services.closer.case import Case, IllegalTransition, Outcome, decide, open_case
 from services.closer.commands import CustomerSaid, Join, Open, Promise
-from services.closer.lookups import answers, known_feedback, last_finished, who_unsubscribed
-from services.closer.notify import names_of
+from services.closer.lookups import answers, known_feedback, last_finished, others_to_tell, who_unsubscribed
+from services.closer.notify import another, names_of
 from services.closer.policy import Policies, Subject
 from services.closer.records import MERGES_FOLLOWED, DecisionRead, Feedback, Routing, case_id_of
 from services.closer.sla import ClockSnapshot
@@ -41,7 +41,8 @@ class Desk:
         """(workspace, case key) → the unfinished case."""
         self._by_id: dict[str, Held] = {}
         self._finished: dict[tuple[str, str], str] = {}
-        self._said: set[tuple[str, str]] = set()
+        self._said: dict[tuple[str, str], tuple[str, int]] = {}
+        """An answer from the page → which case's, and which answer of ours it judges."""
         self._keys: dict[int, tuple[str, str]] = {}
         self._promises: dict[tuple[str, str, str | None, str, str, int], ClockSnapshot] = {}
 
@@ -64,7 +65,8 @@ class Desk:
         self._known.update({(workspace, identity): found for identity, found in known.items()})
         on_page = [f.value.id for f in batch if f.loop is not None]
         if on_page:
-            self._said.update((workspace, identity) for identity in await answers(driver, workspace, on_page))
+            said = await answers(driver, workspace, on_page)
+            self._said.update({(workspace, identity): judged for identity, judged in said.items()})
         keys = {self._key_of(f)[1]: None for f in batch if f.value.routing.follow_up and not self._is_answer(f)}
         if not keys:
             return
@@ -222,11 +224,12 @@ class Desk:
     # ── an answer given on the customer's page ──
 
     async def _answered(self, feedback: Feedback) -> str:
-        """It names its case and joins it, whatever the router decided."""
+        """It names its case and joins it, whatever the router decided. The customer of a case that was merged into another
+        one's says no for both, since nothing is solved then; their yes is theirs alone."""
         assert feedback.loop is not None
-        held = await self._case(feedback.value.workspace, feedback.loop.case_id)
-        assert held is not None, "answers are only recorded for cases that exist"
+        speaker, held = await self._case(feedback.value.workspace, feedback.loop.case_id)
         case = held.case
+        judged = self._said[feedback.value.workspace, feedback.value.id]
         other = None if feedback.loop.solved else await self._other_unfinished(case)
         snapshot = None
         if not case.history:
@@ -236,7 +239,9 @@ class Desk:
             feedback.value.id,
             other_unfinished=other.case.id if other is not None else None,
             snapshot=snapshot,
+            confirms=judged == (case.id, case.generation) and not another(speaker.names, held.names),
         )
+        also = await others_to_tell(self._driver, self._cases, held, other) if other is not None else ()
         now = self.effects.now
         try:
             outcome: Outcome = decide(case, said, now, actor="customer")
@@ -249,7 +254,7 @@ class Desk:
         key = (case.workspace, case.case_key)
         if held.case.state == "merged" and other is not None:
             promise = Promise(feedback.value.received_at, snapshot) if snapshot is not None else None
-            join = Join(feedback.value.id, case.priority, on_loop=True, promise=promise)
+            join = Join(feedback.value.id, case.priority, True, promise, merged=case.id, also=also)
             joined_outcome = decide(other.case, join, now, "customer")
             self.effects.record(other, joined_outcome, words=words, feedback_id=feedback.value.id)
             return other.case.id
@@ -260,19 +265,21 @@ class Desk:
             self._finished[key] = held.case.id
         return held.case.id
 
-    async def _case(self, workspace: str, case_id: str) -> Held | None:
-        """The case, or the one that it was merged into. Of another workspace: None."""
+    async def _case(self, workspace: str, case_id: str) -> tuple[Held, Held]:
+        """The case, and the one that goes on: where it was merged, maybe earlier in this batch."""
+        first = held = await self._held(workspace, case_id)
         for _ in range(MERGES_FOLLOWED):
-            held = self._by_id.get(case_id)
-            if held is None:
-                held = (await self._cases.by_id(self._driver, [case_id])).get(case_id)
-                if held is None or held.case.workspace != workspace:
-                    return None
-                self._by_id[case_id] = held
             if held.case.merged_into is None:
-                return held
-            case_id = held.case.merged_into
-        return held
+                break
+            held = await self._held(workspace, held.case.merged_into)
+        return first, held
+
+    async def _held(self, workspace: str, case_id: str) -> Held:
+        if case_id not in self._by_id:
+            for found in await self._cases.trail(self._driver, workspace, case_id):
+                # One object a row: what was decided in this batch stands in the one that we already hold.
+                self._by_id.setdefault(found.case.id, found)
+        return self._by_id[case_id]
 
     async def _other_unfinished(self, case: Case) -> Held | None:
         """Another unfinished case of this one's key: then this one cannot be unfinished too."""

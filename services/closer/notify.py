@@ -5,6 +5,7 @@ joins it; and "here is what we did", or why not, once per generation. They need 
 nor a frequency cap holds them back; an unsubscribe does. Each decision not to send is a value, to be recorded.
 """
 
+from collections.abc import Collection
 from typing import Literal
 
 from msgspec import Struct
@@ -49,15 +50,18 @@ class Withheld(Struct, frozen=True):
     generation: int
 
 
-def notify(case: Case, event: Event, contact: Contact, channel: str = "email") -> Notification | Withheld | None:
-    """What the event owes the customer; None: nothing. `case` as it is after the event.
+def notify(
+    case: Case, event: Event, contact: Contact, channel: str = "email", *, generation: int | None = None
+) -> Notification | Withheld | None:
+    """What the event owes the customer; None: nothing. `case` as it is after the event; or it was merged into the one
+    that is answered, and `generation` is the answer's number among those that its customer was given.
 
     A case is only opened where an answer is owed (`follow_up`), so every opening is one to acknowledge."""
     kind = kind_of(event)
     if kind is None:
         return None
     # "We heard you" belongs to the case, not to its generation: it is opened once.
-    generation = 1 if kind == "heard" else case.generation
+    generation = 1 if kind == "heard" else generation or case.generation
     key = dedup_key(case.workspace, case.id, kind, generation)
     if case.history:
         return Withheld(kind, key, "history", case.workspace, case.id, generation)
@@ -89,6 +93,11 @@ def names_of(customer: str | None, email: str | None) -> tuple[str, ...]:
     """Under which an unsubscribe is recorded: who unsubscribed, and the address, whoever else is reached at it."""
     address = customer_of(None, email)
     return tuple({name: None for name in (customer, address) if name is not None})
+
+
+def another(names: Collection[str], others: Collection[str]) -> bool:
+    """Whether somebody stands behind these names, and it is none of the others."""
+    return bool(names) and not set(names).intersection(others)
 
 
 def dedup_key(workspace: str, case_id: str, kind: NotificationKind, generation: int) -> str:

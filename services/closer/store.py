@@ -19,8 +19,9 @@ from msgspec.structs import replace
 
 from services.closer import sla, tables
 from services.closer.case import Answer, Case, Event, Outcome, decide, next_due
-from services.closer.commands import Untold
-from services.closer.notify import Contact, Notification, kind_of, names_of, notify
+from services.closer.commands import Also, Untold
+from services.closer.notify import Contact, Notification, Withheld, kind_of, names_of, notify
+from services.closer.records import MERGES_FOLLOWED
 from services.closer.sla import Clocks, ClockSnapshot, Settled
 from services.closer.transactions import Driver, Transactions
 from shared.clock import Clock
@@ -64,6 +65,7 @@ class _Data(Struct, omit_defaults=True):
     untold: str | None = None
     linked_to: str | None = None
     merged_into: str | None = None
+    also: tuple[Also, ...] = ()
     acknowledged_at: datetime | None = None
     resolved_at: datetime | None = None
     told_at: datetime | None = None
@@ -101,6 +103,11 @@ class Held(Struct):
     assumed_at: datetime | None = None
     warned: dict[str, datetime] = {}
     new: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Whose case it is."""
+        return names_of(self.case.customer, self.personal.email)
 
 
 class Snapshots:
@@ -140,7 +147,7 @@ class Snapshots:
 
 
 class Cases:
-    """Reads cases and locks them."""
+    """Reads cases, and locks them where it does not say otherwise."""
 
     def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
@@ -151,6 +158,25 @@ class Cases:
             identities,
         )
         return {held.case.id: held for held in await self._held(driver, rows)}
+
+    async def as_they_are(self, driver: Driver, identities: Sequence[str]) -> dict[str, Held]:
+        """Not locked: for what does not change any more, or is only looked at."""
+        rows = await driver.fetch(f"SELECT {_CASE} FROM closer.case WHERE id = ANY($1)", identities)  # noqa: S608
+        return {held.case.id: held for held in await self._held(driver, rows)}
+
+    async def trail(self, driver: Driver, workspace: str, case_id: str) -> list[Held]:
+        """The case, the one that it was merged into, and on to the one that goes on; all locked in the order of their ids.
+        Empty: the workspace has no such case."""
+        while True:
+            ids = await _onward(driver, workspace, case_id)
+            found = await self.by_id(driver, ids)
+            if not ids or len(ids) > MERGES_FOLLOWED or found[ids[-1]].case.merged_into is None:
+                return [found[identity] for identity in ids]
+
+    async def goes_on(self, driver: Driver, workspace: str, case_id: str) -> Held:
+        """The case at the end of that trail, as it is; not locked."""
+        last = (await _onward(driver, workspace, case_id))[-1]
+        return (await self.as_they_are(driver, [last]))[last]
 
     async def unfinished(self, driver: Driver, workspace: str, keys: Sequence[str]) -> list[Held]:
         """Those of these keys."""
@@ -209,6 +235,7 @@ class Cases:
                 untold=data.untold,
                 linked_to=data.linked_to,
                 merged_into=data.merged_into,
+                also=data.also,
                 generation=data.generation,
                 acknowledged_at=data.acknowledged_at,
                 resolved_at=data.resolved_at,
@@ -224,6 +251,20 @@ class Cases:
             assumed_at=data.assumed_at,
             warned=dict(data.warned),
         )
+
+
+async def _onward(driver: Driver, workspace: str, case_id: str) -> list[str]:
+    """From a case to the one that goes on; what was merged stays so."""
+    rows = await driver.fetch(
+        "WITH RECURSIVE way AS ("
+        " SELECT id, (data->>'merged_into')::uuid AS onward, 0 AS steps FROM closer.case WHERE id = $1 AND workspace = $2"
+        " UNION ALL SELECT c.id, (c.data->>'merged_into')::uuid, steps + 1 FROM way JOIN closer.case c"
+        " ON c.id = way.onward AND c.workspace = $2 WHERE steps < $3) SELECT id FROM way ORDER BY steps",
+        case_id,
+        workspace,
+        MERGES_FOLLOWED,
+    )
+    return [str(row["id"]) for row in rows]
 
 
 # ── what follows from decisions ──
@@ -243,6 +284,8 @@ class Effects:
         self.now = now
         self.unsubscribed = unsubscribed
         """(workspace, customer or address)."""
+        self.also: Mapping[str, Held] = {}
+        """Other customers' cases that went on in those that are answered here, locked: they are told too."""
         self.names: Mapping[str, str] = {}
         """Of actors, for the timeline. None stands on a topic."""
         self.feedback: list[tuple[Any, ...]] = []
@@ -306,27 +349,38 @@ class Effects:
     def _notify(self, held: Held, event: Event, feedback_id: str) -> None:
         if kind_of(event) is None:
             return
-        case, personal = held.case, held.personal
-        contact = Contact(
+        after_all = event.what == "joined"
+        self._owe(held, notify(held.case, event, self._contact(held)), feedback_id, after_all)
+        if event.what in ("resolved", "declined"):
+            generation = held.case.generation
+            for one in held.case.also:
+                other = self.also[one.case_id]
+                owed = notify(other.case, event, self._contact(other), generation=one.before + generation)
+                self._owe(other, owed, other.first_feedback_id)
+
+    def _contact(self, held: Held) -> Contact:
+        personal = held.personal
+        return Contact(
             email=personal.email,
             name=personal.name,
             locale=personal.locale,
             unsubscribed=bool(self.unsubscribed)
-            and any((case.workspace, name) in self.unsubscribed for name in names_of(case.customer, personal.email)),
+            and any((held.case.workspace, name) in self.unsubscribed for name in held.names),
         )
-        owed = notify(case, event, contact)
+
+    def _owe(self, held: Held, owed: Notification | Withheld | None, feedback_id: str, after_all: bool = False) -> None:
         if owed is None:
             return
         if isinstance(owed, Notification):
             channel, language, status, reason, due_at = owed.channel, str(owed.language), "pending", "", self.now
         else:
-            channel, language, status, reason, due_at = "none", case.language, "withheld", owed.reason, None
-        (self.owed_after_all if event.what == "joined" else self.notifications).append(
+            channel, language, status, reason, due_at = "none", held.case.language, "withheld", owed.reason, None
+        (self.owed_after_all if after_all else self.notifications).append(
             (
-                case.id,
+                held.case.id,
                 owed.kind,
                 owed.generation,
-                case.workspace,
+                held.case.workspace,
                 feedback_id,
                 channel,
                 language,
@@ -338,7 +392,7 @@ class Effects:
         )
         if status == "withheld":
             untold = Untold(owed.kind, owed.generation, reason, dedup_key=owed.dedup_key)
-            self.record(held, decide(case, untold, self.now))
+            self.record(held, decide(held.case, untold, self.now))
 
     @property
     def cases(self) -> Iterable[Held]:
@@ -437,6 +491,7 @@ def _kept(held: Held) -> _Data:
         untold=case.untold,
         linked_to=case.linked_to,
         merged_into=case.merged_into,
+        also=case.also,
         acknowledged_at=case.acknowledged_at,
         resolved_at=case.resolved_at,
         told_at=case.told_at,

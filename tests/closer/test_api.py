@@ -162,9 +162,11 @@ async def test_a_case_reopened_while_another_of_its_key_is_open_is_merged_into_t
     await api.post(f"/v1/cases/{one}/resolve", ANSWER)
     two = await opened(api, text="Again!")
     assert two != one
-    found = (await api.post(f"/v1/cases/{one}/reopen", {})).json()
+    found = (await api.post(f"/v1/cases/{one}/reopen", {"reason": "She called again."})).json()
     assert (found["state"], found["merged_into"]) == ("merged", two)
     assert await api.world.value("SELECT count(*) FROM closer.case WHERE unfinished") == 1
+    (step,) = [step for step in (await api.get(f"/v1/cases/{two}")).json()["timeline"] if step["what"] == "joined"]
+    assert (step["words"], step["actor"], step["data"]["from"]) == ("She called again.", "li", one)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,11 @@ async def test_a_case_cannot_be_merged_into_itself_or_into_a_finished_one(api: S
     case, other = await opened(api), await opened(api, theme="login")
     assert (await api.post(f"/v1/cases/{case}/merge", {"into": case})).status_code == 422
     await api.post(f"/v1/cases/{other}/resolve", ANSWER)
-    assert (await api.post(f"/v1/cases/{case}/merge", {"into": other})).status_code == 409
+    refused = await api.post(f"/v1/cases/{case}/merge", {"into": other})
+    assert refused.status_code == 422, "a 409 would speak of the case that was addressed, and what is legal for it"
+    (error,) = refused.json()["errors"]
+    assert error == {"field": "into", "message": "is finished (resolved); merge into an unfinished one"}
+    assert "state" not in refused.json()
     assert (await api.get(f"/v1/cases/{case}")).json()["state"] == "open"
 
 

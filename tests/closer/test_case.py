@@ -13,6 +13,7 @@ from services.closer import case as core
 from services.closer.case import (
     TABLE,
     Acknowledge,
+    Also,
     Assign,
     Case,
     Command,
@@ -25,6 +26,7 @@ from services.closer.case import (
     Note,
     Open,
     Outcome,
+    Promise,
     Reassign,
     Reopen,
     Resolve,
@@ -36,6 +38,7 @@ from services.closer.case import (
     Untold,
     Wait,
     decide,
+    goes_along,
     legal_verbs,
     next_due,
     open_case,
@@ -195,6 +198,54 @@ def test_what_the_customer_says_on_the_page(state: State, solved: bool, expected
     assert outcome.case.state == expected
     assert [event.what for event in outcome.events] == what
     assert outcome.events[-1 if what[-1] != "resumed" else 0].data["feedback_id"] == "f-9"
+
+
+@pytest.mark.parametrize("state", ["resolved", "declined", "notified", "assumed", "open"])
+def test_a_yes_that_is_not_about_this_answer_or_not_this_customers_closes_nothing(state: State) -> None:
+    said = CustomerSaid(True, "f-9", confirms=False)
+    outcome = decide(through(opened(), *WAY[state]), said, NOW + HOUR, core.CUSTOMER)
+    assert (outcome.case.state, [event.what for event in outcome.events]) == (state, ["joined"])
+
+
+@pytest.mark.parametrize(
+    ("way", "also", "expected"),
+    [
+        ("open", (), (Also("case-1", 0),)),
+        ("reopened", (), (Also("case-1", 1),)),
+        ("notified", (), (Also("case-1", 1),)),
+        ("open", (Also("x", 2),), (Also("case-1", 0), Also("x", 2))),
+        ("reopened", (Also("x", 2),), (Also("case-1", 1), Also("x", 3))),
+    ],
+)
+def test_who_goes_along_when_a_case_is_merged_and_after_how_many_answers(
+    way: State, also: tuple[Also, ...], expected: tuple[Also, ...]
+) -> None:
+    case = opened()
+    if also:
+        case = through(case, Join("f-2", merged="x", also=also))
+    assert goes_along(through(case, *WAY[way])) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "targets"),
+    [
+        ("open", {"acknowledge", "resolve", "tell_customer"}),
+        ("in_progress", {"resolve", "tell_customer"}),
+        ("waiting_on_customer", {"resolve", "tell_customer"}),
+        ("reopened", {"resolve", "tell_customer"}),
+    ],
+)
+def test_history_that_is_woken_runs_on_the_clocks_of_what_is_still_to_be_done(state: State, targets: set[str]) -> None:
+    since = NOW + 30 * MINUTE
+    command = Join("f-9", promise=Promise(since, SNAPSHOT, heard=True))
+    outcome = decide(through(opened(history=True), *WAY[state]), command, NOW + HOUR)
+    case = outcome.case
+    assert case.clocks is not None
+    assert not case.history
+    assert not case.clocks.paused
+    assert dict(case.clocks.running) == dict.fromkeys(targets, since)
+    assert case.clocks.generation == case.generation
+    assert outcome.events[0].data == {"feedback_id": "f-9", "policy": "default", "history": False, "heard": True}
 
 
 def test_a_word_to_a_merged_case_is_refused_so_that_the_caller_follows_it() -> None:
@@ -371,7 +422,9 @@ COMMANDS = st.one_of(
     ),
     st.builds(Join, st.just("f-2"), st.sampled_from([None, "low", "urgent"]), st.booleans()),
     st.builds(Reassign, st.sampled_from(["product", "support"]), st.sampled_from([None, ADDRESS])),
-    st.builds(CustomerSaid, st.booleans(), st.just("f-3"), st.sampled_from([None, "case-2"])),
+    st.builds(Join, st.just("f-4"), promise=st.builds(Promise, st.just(NOW), st.just(SNAPSHOT), own=st.booleans())),
+    st.builds(Join, st.just("f-5"), merged=st.just("case-3"), reason=st.just(WORDS), also=st.just((Also("case-3"),))),
+    st.builds(CustomerSaid, st.booleans(), st.just("f-3"), st.sampled_from([None, "case-2"]), confirms=st.booleans()),
     st.builds(
         Told, st.sampled_from(["heard", "answered", "declined"]), st.integers(1, 3), st.just(KEY), st.just("email")
     ),
@@ -426,7 +479,9 @@ def test_whatever_is_done_to_a_case(commands: list[tuple[Command, int]], history
         assert b"c-1" not in text
     # State and fields agree.
     assert (case.merged_into is not None) == (case.state == "merged")
-    assert (case.assume_at is not None) == (case.state == "notified" and not history)
+    assert (case.assume_at is not None) == (case.state == "notified" and case.clocks is not None)
+    assert case.history <= history, "nothing makes history of a case"
+    assert case.clocks is not None or case.history
     assert case.generation == 1 + sum(event.what == "reopened" for event in events)
     # Silence is never counted as confirmed: a confirmed case has the customer's yes.
     if case.state == "confirmed":

@@ -123,6 +123,32 @@ async def test_the_answer_makes_the_case_notified_in_the_transaction_that_record
     assert (read.workspace, read.case_id) == ("default", str(case["id"]))
 
 
+async def test_that_we_heard_is_not_said_after_the_answer(world: World) -> None:
+    """The first try failed; by the second the answer was out, and "we have your feedback" would be taken for news."""
+    value = feedback()
+    await world.take(value)
+    sink = Sink(answers=[Transient("busy")])
+    sender = deliverer(world, sink)
+    await once(sender)
+    await act(world, value["id"], Resolve("Done.", "en"))
+    await once(sender)
+    assert (await world.case(value["id"]))["state"] == "notified"
+    sink.got.clear()
+    world.clock.advance(timedelta(minutes=2))
+    assert await once(sender) == 0
+    found = await note(world)
+    assert (found["status"], found["reason"], sink.got) == ("withheld", "superseded", [])
+
+
+async def test_that_we_heard_is_said_while_the_answer_is_still_on_its_way(world: World) -> None:
+    value = feedback()
+    await world.take(value)
+    await act(world, value["id"], Resolve("Done.", "en"))
+    sink = Sink()
+    assert await once(deliverer(world, sink)) == 2
+    assert (await note(world))["status"] == "sent"
+
+
 async def test_who_cannot_be_reached_stays_untold_with_the_reason(world: World) -> None:
     value = feedback(customer={"id": "c-9"})
     await world.take(value)
