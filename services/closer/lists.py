@@ -1,15 +1,17 @@
 """Cases as JSON: pages of them, and one with its timeline. Read from the published views, like everybody else."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, get_args
 
 import msgspec
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.closer.case import legal_verbs
-from services.closer.records import is_uuid
+from services.closer.records import MERGES_FOLLOWED, is_uuid
 from shared.database import Database
 from shared.events.case import State
 from shared.events.envelope import rfc3339
@@ -145,14 +147,49 @@ async def whole(database: Database, workspace: str, case_id: str) -> dict[str, A
             "SELECT id, kind, channel, language, status, reason, created_at, sent_at, attempts"
             " FROM published.notifications WHERE case_id = :id AND workspace = :workspace ORDER BY created_at, kind"
         )
-        said = [one["data"]["feedback_id"] for one in case["timeline"] if "feedback_id" in one["data"]]
-        values["said"] = said
+        values["said"] = await _said(connection, workspace, case)
         case["feedback"] = await rows(
             "SELECT id, received_at, source, title, text, language, scores, kind, priority, tags"
             " FROM published.feedback WHERE workspace = :workspace AND id = ANY(CAST(:said AS uuid[])) ORDER BY received_at"
         )
     case["verbs"] = list(legal_verbs(case["state"]))
     return case
+
+
+async def _said(connection: AsyncConnection, workspace: str, case: Mapping[str, Any]) -> list[str]:
+    """The feedback of the case and of all that were merged into it, as their timelines name it."""
+    said: list[str] = []
+    timeline, seen = [one["data"] for one in case["timeline"]], {str(case["id"])}
+    for _ in range(MERGES_FOLLOWED + 1):
+        fresh = [data["feedback_id"] for data in timeline if "feedback_id" in data]
+        said += fresh
+        # Which case it came from, or else the case that the feedback belongs to.
+        values = {
+            "workspace": workspace,
+            "fresh": fresh,
+            "named": [data["from"] for data in timeline if "feedback_id" in data and "from" in data],
+            "seen": list(seen),
+        }
+        merged = [str(row["id"]) for row in (await connection.execute(text(_MERGED), values)).mappings()]
+        if not merged:
+            break
+        seen.update(merged)
+        values = {"workspace": workspace, "merged": merged}
+        timeline = [row["data"] for row in (await connection.execute(text(_TIMELINES), values)).mappings()]
+    return said
+
+
+_MERGED = """
+SELECT id FROM published.cases
+WHERE workspace = :workspace AND merged_into = ANY(CAST(:seen AS uuid[])) AND NOT id = ANY(CAST(:seen AS uuid[]))
+  AND id IN (
+    SELECT unnest(CAST(:named AS uuid[])) UNION
+    SELECT case_id FROM published.feedback WHERE workspace = :workspace AND id = ANY(CAST(:fresh AS uuid[])))
+"""
+_TIMELINES = """
+SELECT data FROM published.timeline WHERE workspace = :workspace AND case_id = ANY(CAST(:merged AS uuid[]))
+ORDER BY case_id, sequence
+"""
 
 
 def _plain(row: Any) -> dict[str, Any]:

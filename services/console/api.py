@@ -15,6 +15,7 @@ from shared.runtime import Runtime
 from shared.web.problems import Problem
 
 DEFAULT_SPAN = timedelta(days=7)
+MERGES_FOLLOWED = 10
 _FEEDBACK = (
     "id",
     "source",
@@ -113,18 +114,28 @@ async def _trace(queries: Queries, workspace: str, feedback_id: str) -> dict[str
     decisions = await queries.decisions(workspace, feedback_id)
     if feedback is None and not decisions:
         raise _not_found()
-    case = timeline = notifications = None
-    if feedback is not None and feedback["case_id"]:
-        case = await queries.case(workspace, str(feedback["case_id"]))
-        timeline = await queries.timeline(workspace, str(feedback["case_id"]))
-        notifications = await queries.notifications(workspace, str(feedback["case_id"]))
+    cases = await _cases(queries, workspace, feedback["case_id"]) if feedback is not None else []
+    timeline, notifications = list[Mapping[str, Any]](), list[Mapping[str, Any]]()
+    for one in cases:
+        timeline += await queries.timeline(workspace, str(one["id"]))
+        notifications += await queries.notifications(workspace, str(one["id"]))
+    notifications.sort(key=lambda row: row["created_at"])
     return {
         "feedback": _picked(feedback, _FEEDBACK) if feedback else {"id": feedback_id},
         "routing": _routing(feedback) if feedback else None,
-        "case": _picked(case, _CASE) if case else None,
-        "notifications": [_picked(row, _NOTIFICATION) for row in notifications or ()],
-        "steps": _steps(feedback, decisions, timeline or ()),
+        "case": _picked(cases[-1], _CASE) if cases else None,
+        "notifications": [_picked(row, _NOTIFICATION) for row in notifications],
+        "steps": _steps(feedback, decisions, timeline),
     }
+
+
+async def _cases(queries: Queries, workspace: str, case_id: uuid.UUID | None) -> list[Mapping[str, Any]]:
+    """The feedback's case, and where it was merged the one that goes on, last."""
+    found: list[Mapping[str, Any]] = []
+    while case_id is not None and len(found) <= MERGES_FOLLOWED:
+        found.append(await queries.case(workspace, str(case_id)))
+        case_id = found[-1]["merged_into"]
+    return found
 
 
 def _routing(feedback: Mapping[str, Any]) -> dict[str, Any]:

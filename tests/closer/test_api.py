@@ -157,6 +157,24 @@ async def test_merge_goes_on_in_the_other_case_words_and_all(api: Served) -> Non
     assert len(other["feedback"]) == 2
 
 
+async def test_the_case_that_goes_on_lists_all_that_was_said_in_those_merged_into_it(api: Served) -> None:
+    """Only what had opened a merged case was listed; what had joined it was not."""
+    one = await opened(api, text="First")
+    await opened(api, text="Joined the first")
+    two, three = await opened(api, text="Second", theme="login"), await opened(api, text="Third", theme="other")
+    await opened(api, text="Joined the second", theme="login")
+    for case, into in ((one, two), (two, three)):
+        assert (await api.post(f"/v1/cases/{case}/merge", {"into": into})).status_code == 200
+
+    async def said(case: str) -> set[str]:
+        return {item["text"] for item in (await api.get(f"/v1/cases/{case}")).json()["feedback"]}
+
+    first, second = {"First", "Joined the first"}, {"Second", "Joined the second"}
+    assert await said(one) == first
+    assert await said(two) == first | second
+    assert await said(three) == first | second | {"Third"}
+
+
 async def test_a_case_reopened_while_another_of_its_key_is_open_is_merged_into_that(api: Served) -> None:
     one = await opened(api)
     await api.post(f"/v1/cases/{one}/resolve", ANSWER)

@@ -1,0 +1,51 @@
+"""The trace of one piece of feedback, over what the closer really wrote."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from services.console.api import _trace
+from services.console.queries import Queries
+from tests.closer.served import Served, served
+from tests.closer.world import World, feedback
+
+
+@pytest.fixture
+async def closer(database_url: str, tmp_path: Path) -> AsyncIterator[Served]:
+    async with World.open(database_url) as world, served(world, database_url, tmp_path) as closer:
+        yield closer
+
+
+async def test_the_trace_goes_on_in_the_case_that_ones_own_was_merged_into(closer: Served) -> None:
+    """It stopped at `merged`, as if nothing had come of it."""
+    world = closer.world
+    values = [feedback(), feedback(customer={"id": "c-2", "email": "wei@example.cn"}), feedback(theme="login")]
+    await world.take(*values)
+    one, two, three = [str((await world.case(value["id"]))["id"]) for value in values]
+    for verb, case, body in (
+        ("acknowledge", two, {}),
+        ("merge", one, {"into": two}),
+        ("merge", two, {"into": three}),
+        ("resolve", three, {"answer": "All of it is done."}),
+    ):
+        world.clock.advance(timedelta(minutes=1))
+        assert (await closer.post(f"/v1/cases/{case}/{verb}", body)).status_code == 200
+    found = await _trace(Queries(world.database), "default", values[0]["id"])
+    assert (found["case"]["id"], found["case"]["state"]) == (three, "resolved")
+    assert found["case"]["answer"] == "All of it is done."
+    steps = [step["what"] for step in found["steps"] if step["service"] == "closer"]
+    assert steps == ["opened", "opened", "opened", "acknowledged", "merged", "joined", "merged", "joined", "resolved"]
+    assert found["steps"] == sorted(found["steps"], key=lambda step: step["at"])
+    kinds = [note["kind"] for note in found["notifications"]]
+    assert kinds == ["heard", "heard", "heard", "answered", "answered"], "Wei is told too"
+
+
+async def test_without_a_merge_the_trace_is_of_its_own_case(closer: Served) -> None:
+    value = feedback()
+    await closer.world.take(value)
+    found = await _trace(Queries(closer.world.database), "default", value["id"])
+    assert found["case"]["id"] == str((await closer.world.case(value["id"]))["id"])
+    assert found["case"]["merged_into"] is None
+    assert {step["what"] for step in found["steps"]} == {"received", "routed to support", "opened"}
