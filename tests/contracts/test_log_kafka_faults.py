@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -208,3 +211,27 @@ async def first_of(member: Consumer) -> Record:
             with contextlib.suppress(Transient):
                 if records := await member.poll(1, 0.5):
                     return records[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own count of a thread's CPU is read")
+async def test_waiting_for_a_broker_that_is_away_costs_next_to_nothing(log: KafkaLog, broker: Broker) -> None:
+    await log.ping()
+    async with away(broker, "killed"):
+        with contextlib.suppress(FlywheelError):
+            await log.ping()
+        before, begun = _librdkafka_cpu_s(), time.monotonic()
+        while time.monotonic() - begun < 5:
+            with contextlib.suppress(FlywheelError):
+                await log.ping()
+            await asyncio.sleep(0.5)
+        spent = _librdkafka_cpu_s() - before
+    assert spent < 0.5, f"{spent:.1f} s of CPU in 5 s"
+    await succeeding(log.ping)
+
+
+def _librdkafka_cpu_s() -> float:
+    ticks = 0
+    for thread in Path("/proc/self/task").iterdir():
+        if (thread / "comm").read_text().startswith("rdk:"):
+            ticks += sum(map(int, (thread / "stat").read_text().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
