@@ -10,6 +10,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+YEARS = range(1970, 2200)
+"""What a person may ask about: at the ends of the calendar every sum overflows."""
+
 
 class Clock(Protocol):
     def now(self) -> datetime:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast, get_args
 from services.cli import EXPLICIT_CONFIG, client
 from shared import registry
 from shared.auth import Keys
-from shared.clock import SystemClock
+from shared.clock import YEARS, SystemClock
 from shared.config import FILES, STARTER, Config, ConfigError
 from shared.config.teams import read_teams
 from shared.database import Database
@@ -119,6 +119,8 @@ def sla_explained(team: str, priority: str, tier: str | None, at: str) -> dict[s
         raise Misuse(f"--at takes a time such as 2026-10-01T09:00:00+08:00, not {at!r}") from None
     if when.tzinfo is None:
         raise Misuse("--at needs a zone: 2026-10-01T09:00:00+08:00, or …Z")
+    if when.year not in YEARS:
+        raise Misuse(f"--at must lie in the years {YEARS.start} to {YEARS.stop - 1}")
     config = client.local_config()
     names = read_teams(config.document("teams.yaml")).names
     if team not in names:

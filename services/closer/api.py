@@ -17,7 +17,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from services.closer import commands
 from services.closer.case import Case, IllegalTransition, InvalidCommand, decide
 from services.closer.commands import Command
-from services.closer.lists import DEFAULT_LIMIT, MAX_LIMIT, Wanted, page, read_limit, whole
+from services.closer.lists import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    NOTIFICATION_STATUSES,
+    Wanted,
+    notifications,
+    page,
+    read_limit,
+    whole,
+)
 from services.closer.lookups import also_told, others_to_tell, unsubscribed_of
 from services.closer.notify import another
 from services.closer.policy import Policies, Subject
@@ -25,6 +34,7 @@ from services.closer.records import is_uuid
 from services.closer.store import Effects, Held, Unit
 from services.closer.transactions import Driver
 from shared.auth import Principal, needs
+from shared.clock import YEARS
 from shared.database import Database
 from shared.events.feedback import TEXT_MAX_CHARS, Priority
 from shared.links import Links
@@ -267,6 +277,18 @@ def routes_for(
         response.headers["ETag"] = f'"{found["version"]}"'
         return found
 
+    @routes.get("/v1/notifications")
+    async def list_notifications(
+        principal: reading,
+        status: Annotated[
+            str | None, Query(description=f"One of {', '.join(NOTIFICATION_STATUSES)}; `unknown`: nobody can know.")
+        ] = None,
+        cursor: str | None = None,
+        limit: Annotated[str | None, Query(description=f"1 to {MAX_LIMIT}; {DEFAULT_LIMIT}.")] = None,
+    ) -> dict[str, Any]:
+        """What customers were told, or not and why not, the newest first. No addresses and no words."""
+        return await notifications(database, links, principal.workspace, status, cursor, read_limit(limit))
+
     @routes.get("/v1/sla/explain")
     async def explain(
         principal: reading,
@@ -284,6 +306,8 @@ def routes_for(
             raise _invalid("at", "must be a time such as 2026-10-01T09:00:00+08:00") from None
         if when.tzinfo is None:
             raise _invalid("at", "needs a zone: 2026-10-01T09:00:00+08:00")
+        if when.year not in YEARS:
+            raise _invalid("at", f"must lie in the years {YEARS.start} to {YEARS.stop - 1}")
         return policies().explain(Subject(team, priority, tier), when)
 
     def add(verb: str, body_type: type[_Body], means: str) -> None:

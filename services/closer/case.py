@@ -197,6 +197,9 @@ class Case(Struct, frozen=True):
     acknowledged_at: datetime | None = None
     resolved_at: datetime | None = None
     told_at: datetime | None = None
+    """Of the answer that stands; a reopening takes it away."""
+    first_told_at: datetime | None = None
+    """Of the first one, whatever came of it."""
     assume_at: datetime | None = None
     """When silence is taken for content."""
     sequence: int = 0
@@ -558,6 +561,8 @@ def _reopened(
         _merge_into(change, command.other_unfinished, why, {**data, "reopened": True}, private)
         return
     case = change.case
+    # Who says no to an answer has read it, even if the mail's receipt is still on its way.
+    told_now = change.now if isinstance(command, CustomerSaid) else None
     change.record(
         "reopened",
         reason,
@@ -567,6 +572,7 @@ def _reopened(
         generation=case.generation + 1,
         resolved_at=None,
         told_at=None,
+        first_told_at=case.first_told_at or told_now,
         untold=None,
         assume_at=None,
         clocks=change.clocks(lambda running: sla.restart(running, change.now, command.snapshot)),
@@ -605,6 +611,7 @@ def _notified(change: _Change, reason: str, data: Mapping[str, Any]) -> None:
         state=state,
         untold=None,
         told_at=change.now,
+        first_told_at=change.case.first_told_at or change.now,
         assume_at=change.now + clocks.snapshot.assume_after.wall if clocks else None,
         clocks=clocks,
     )
@@ -618,7 +625,8 @@ def _told(change: _Change, command: Told) -> None:
     data = _notification(command)
     if change.case.state == "merged" and command.kind != "heard" and command.generation >= change.case.generation:
         # The answer is the other case's; the customer is this one's.
-        change.record("notification.sent", data=data, told_at=change.now)
+        first = change.case.first_told_at or change.now
+        change.record("notification.sent", data=data, told_at=change.now, first_told_at=first)
         return
     change.record("notification.sent", data=data)
     # The receipt of an earlier generation, or of "we heard you", tells nothing about this answer.

@@ -43,7 +43,8 @@ _CLAIM = """
 SELECT n.case_id, n.kind, n.generation, n.workspace, n.feedback_id, n.channel, n.language, n.status, n.attempts,
        f.value->>'text' AS words
 FROM closer.notification n LEFT JOIN closer.feedback f ON f.workspace = n.workspace AND f.id = n.feedback_id
-WHERE n.due_at <= $1 ORDER BY n.due_at LIMIT $2 FOR UPDATE OF n SKIP LOCKED
+WHERE n.due_at <= $1 AND (n.token IS NULL OR NOT n.token = ANY ($3::uuid[]))
+ORDER BY n.due_at LIMIT $2 FOR UPDATE OF n SKIP LOCKED
 """
 _TAKE = """
 UPDATE closer.notification SET status = 'sending', token = $4, attempts = attempts + 1, due_at = $5, channel = $6
@@ -59,6 +60,10 @@ WHERE case_id = $1 AND kind = $2 AND generation = $3
 _RECORD = """
 UPDATE closer.notification SET status = $5, reason = $6, due_at = $7, sent_at = $8, provider_id = $9, token = NULL
 WHERE case_id = $1 AND kind = $2 AND generation = $3 AND token = $4
+"""
+_KNOWN_AFTER_ALL = """
+UPDATE closer.notification SET status = 'sent', reason = '', sent_at = $4, provider_id = $5
+WHERE case_id = $1 AND kind = $2 AND generation = $3 AND status = 'unknown' AND attempts = $6
 """
 _ATTEMPT_ENDED = """
 UPDATE closer.attempt SET ended_at = $5, outcome = $6, detail = $7
@@ -127,6 +132,8 @@ class Deliverer:
         self._settings = settings
         self._retry = retry
         self._sending: set[asyncio.Task[None]] = set()
+        self._in_hand: set[str] = set()
+        """Tokens of what is being sent, or was sent and is not recorded yet: alive, however long the database was away."""
         self._unconfirmed: dict[str, datetime] = {}
         """Tokens of claims whose commit nobody heard of, and until when they could hold."""
         self._draining = asyncio.Event()
@@ -187,7 +194,7 @@ class Deliverer:
         claims: list[Claim] = []
         try:
             async with self._unit.work() as (driver, effects):
-                rows = await driver.fetch(_CLAIM, effects.now, limit)
+                rows = await driver.fetch(_CLAIM, effects.now, limit, list(self._in_hand))
                 if not rows:
                     return []
                 cases = await self._unit.cases.by_id(driver, sorted({str(row["case_id"]) for row in rows}))
@@ -298,15 +305,17 @@ class Deliverer:
 
     async def deliver(self, claim: Claim) -> None:
         """One message, to its end: whatever comes of it is recorded, however long the database is away."""
-        result = await self._send(claim)
-        while True:
-            try:
-                await self.record(claim, result)
-            except Transient as error:
-                _log.warning("deliver.record_waiting", notification=claim.notification.dedup_key, reason=str(error))
-                await asyncio.sleep(BACKOFF_S)
-            else:
-                return
+        self._in_hand.add(claim.token)
+        try:
+            result = await self._send(claim)
+            while True:
+                try:
+                    return await self.record(claim, result)
+                except Transient as error:
+                    _log.warning("deliver.record_waiting", notification=claim.notification.dedup_key, reason=str(error))
+                    await asyncio.sleep(BACKOFF_S)
+        finally:
+            self._in_hand.discard(claim.token)
 
     async def _send(self, claim: Claim) -> Result:
         channel = next(c for c in self._channels.values() if c.name == claim.notification.channel)
@@ -317,7 +326,7 @@ class Deliverer:
             return Result("retry", str(error), retry_after_s=error.retry_after)
         except Rejected as error:
             return Result("failed", str(error))
-        except (Unknown, TimeoutError) as error:
+        except (Unknown, TimeoutError) as error:  # a channel keeps the times in which nothing is lost yet by itself
             return Result("unknown", str(error) or "no answer in time")
         except FlywheelError as error:
             return Result("failed", str(error))
@@ -348,6 +357,9 @@ class Deliverer:
                 result.provider_id,
             )
             await driver.execute(_ATTEMPT_ENDED, *key, claim.token, now, result.outcome, result.detail)
+            if done == "UPDATE 0" and outcome == "sent":
+                # Another process took the claim for lost and listed it as unknown: now it is known.
+                done = await driver.execute(_KNOWN_AFTER_ALL, *key, now, result.provider_id, claim.attempt)
             if done == "UPDATE 0":
                 _log.error("notification.claim_lost", notification=notification.dedup_key, outcome=result.outcome)
                 return

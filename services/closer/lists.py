@@ -22,6 +22,8 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_Q_CHARS = 200
 CURSOR = "cases-cursor"
+NOTIFICATIONS_CURSOR = "notifications-cursor"
+NOTIFICATION_STATUSES = ("pending", "sending", "sent", "unknown", "failed", "withheld")
 STATES: frozenset[str] = frozenset(get_args(State))
 
 _COLUMNS = (
@@ -118,6 +120,38 @@ def _after(links: Links, cursor: str, wanted: Wanted) -> str:
     if digest != wanted.digest or not is_uuid(after):
         raise malformed("cursor: take it from `next_cursor` of the page before, with the same filters")
     return after
+
+
+async def notifications(
+    database: Database, links: Links, workspace: str, status: str | None, cursor: str | None, limit: int
+) -> dict[str, Any]:
+    """Raises 400."""
+    if status is not None and status not in NOTIFICATION_STATUSES:
+        raise malformed(f"status: one of {', '.join(NOTIFICATION_STATUSES)}")
+    where, values = ["workspace = :workspace"], dict[str, Any](workspace=workspace, limit=limit + 1)
+    if status is not None:
+        where.append("status = :status")
+        values["status"] = status
+    if cursor is not None:
+        payload = links.read(NOTIFICATIONS_CURSOR, cursor, None)
+        asked, _, after = (payload or "").partition(" ")
+        at, _, identity = after.partition(" ")
+        if asked != (status or "-") or not identity:
+            raise malformed("cursor: take it from `next_cursor` of the page before, with the same filters")
+        where.append("(created_at, id) < (:at, :after)")
+        values |= {"at": datetime.fromisoformat(at), "after": identity}
+    statement = (
+        "SELECT id, case_id, feedback_id, kind, channel, language, status, reason, created_at, sent_at, attempts"  # noqa: S608
+        f" FROM published.notifications WHERE {' AND '.join(where)} ORDER BY created_at DESC, id DESC LIMIT :limit"
+    )
+    async with database.transaction() as connection:
+        rows = (await connection.execute(text(statement), values)).mappings().all()
+    next_cursor = None
+    if len(rows) > limit:
+        last = rows[limit - 1]
+        place = f"{status or '-'} {last['created_at'].isoformat()} {last['id']}"
+        next_cursor = links.sign(NOTIFICATIONS_CURSOR, place)
+    return {"items": [_plain(row) for row in rows[:limit]], "next_cursor": next_cursor}
 
 
 async def whole(database: Database, workspace: str, case_id: str) -> dict[str, Any]:

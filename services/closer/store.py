@@ -69,6 +69,7 @@ class _Data(Struct, omit_defaults=True):
     acknowledged_at: datetime | None = None
     resolved_at: datetime | None = None
     told_at: datetime | None = None
+    first_told_at: datetime | None = None
     assume_at: datetime | None = None
     confirmed_at: datetime | None = None
     assumed_at: datetime | None = None
@@ -240,6 +241,7 @@ class Cases:
                 acknowledged_at=data.acknowledged_at,
                 resolved_at=data.resolved_at,
                 told_at=data.told_at,
+                first_told_at=data.first_told_at,
                 assume_at=data.assume_at,
                 sequence=data.sequence,
                 version=row["version"],
@@ -325,6 +327,8 @@ class Effects:
             held.confirmed_at = event.at
         elif what == "assumed":
             held.assumed_at = event.at
+        elif what == "reopened":
+            held.confirmed_at = held.assumed_at = None
         elif what == "clock.warned":
             held.warned.setdefault(f"{event.data['generation']}.{event.data['target']}", event.at)
         data = _encode(event.data)
@@ -495,6 +499,7 @@ def _kept(held: Held) -> _Data:
         acknowledged_at=case.acknowledged_at,
         resolved_at=case.resolved_at,
         told_at=case.told_at,
+        first_told_at=case.first_told_at,
         assume_at=case.assume_at,
         confirmed_at=held.confirmed_at,
         assumed_at=held.assumed_at,

@@ -21,6 +21,8 @@ BATCH = 200
 IDLE_S = 1.0
 GAUGES_S = 15.0
 BACKOFF_S = 1.0
+LOCKED_S = 0.05
+"""A row that is due and was passed over is locked: whoever holds it may take a while."""
 
 _NEXT = "SELECT min(due_at) FROM closer.case WHERE due_at IS NOT NULL"
 _STATES = "SELECT state, count(*) AS cases FROM closer.case WHERE unfinished GROUP BY state"
@@ -99,7 +101,7 @@ class Timers:
             due: datetime | None = await driver.fetchval(_NEXT)
         if due is None:
             return IDLE_S
-        return min(IDLE_S, max(0.0, (due - self._unit.clock.now()).total_seconds()))
+        return min(IDLE_S, max(LOCKED_S, (due - self._unit.clock.now()).total_seconds()))
 
 
 class Gauges:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query
 from services.console.metrics import measures
 from services.console.queries import Queries
 from shared.auth import Principal, needs
+from shared.clock import YEARS
 from shared.events.envelope import rfc3339
 from shared.runtime import Runtime
 from shared.web.problems import Problem
@@ -102,6 +103,10 @@ def routes_for(queries: Queries, runtime: Runtime) -> APIRouter:
 def _aware(at: datetime, name: str) -> datetime:
     if at.tzinfo is None:
         raise Problem(422, "invalid-request", "A time needs a zone", f"`{name}` needs a zone: 2026-10-01T00:00:00Z")
+    if at.year not in YEARS:
+        raise Problem(
+            422, "invalid-request", "A time is out of range", f"`{name}` must lie in {YEARS.start} to {YEARS.stop - 1}"
+        )
     return at.astimezone(UTC)
 
 

@@ -1,13 +1,16 @@
 """The front door of a deployment: the customer's page and people's actions, passed on to the closer as they came."""
 
+from urllib.parse import unquote
+
 import httpx2
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
 from shared.errors import Transient
 from shared.telemetry import get_logger
+from shared.web.problems import Problem, not_found
 
-PASSED_ON = ("/loop/{path:path}", "/v1/cases", "/v1/cases/{path:path}", "/v1/sla/{path:path}")
+PASSED_ON = ("/loop/{path:path}", "/v1/cases", "/v1/cases/{path:path}", "/v1/sla/{path:path}", "/v1/notifications")
 MAX_BODY_BYTES = 1024 * 1024
 # RFC 9110 §7.6.1: these belong to one connection; Host and lengths are made anew.
 _HOP_BY_HOP = frozenset(
@@ -49,7 +52,11 @@ class FrontDoor:
     async def _pass_on(self, request: Request) -> Response:
         """Raises `Transient` (503) when the closer cannot be reached."""
         query = request.url.query
-        target = request.scope["raw_path"].decode("latin-1").partition("?")[0] + (f"?{query}" if query else "")
+        path = request.scope["raw_path"].decode("latin-1").partition("?")[0]
+        if any(unquote(part) in (".", "..") for part in path.split("/")):
+            # The client below would go up the path, and out of what is passed on.
+            raise not_found("no page or route has dots for a name")
+        target = path + (f"?{query}" if query else "")
         headers = [(k, v) for k, v in request.headers.items() if k not in _HOP_BY_HOP]
         try:
             answer = await self._http.request(request.method, target, headers=headers, content=await _body(request))
@@ -78,8 +85,6 @@ def _away(accept_language: str) -> HTMLResponse:
 
 
 async def _body(request: Request) -> bytes:
-    from shared.web.problems import Problem
-
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)

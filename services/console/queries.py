@@ -93,6 +93,9 @@ def _surveys() -> str:
 
 
 # No look-up for each row: what is asked of every customer is one aggregate, joined, so that the time grows as the rows do.
+# What is told, confirmed or assumed is asked of the first answer: a case whose customer said no was told all the same. A
+# clock runs from when the feedback was received, not from when we came to it. A case that was merged into another
+# customer's is owed its own telling.
 # A customer without an id counts as one for each piece of feedback. History is counted as feedback, never as cases
 # owed an answer. "Low": nps ≤ 6, csat and stars ≤ 2, ces ≤ 3, hmd 0; rescued: a later score of the same metric above it. Whose customer
 # was told was asked on the loop's page; what they say there is feedback whose source is `loop`, and no repeated contact.
@@ -122,28 +125,29 @@ WITH f AS MATERIALIZED (
 ), heard AS (
     SELECT who, max(received_at) AS last FROM f WHERE source <> 'loop' GROUP BY who
 ), c AS (
-    SELECT g.grp, g.who, k.* FROM grouped g
+    SELECT g.grp, g.who, g.received_at AS since, k.* FROM grouped g
     JOIN published.cases k ON k.workspace = :workspace AND k.first_feedback_id = g.id
-    WHERE NOT k.history AND k.state <> 'merged'
+    LEFT JOIN published.cases t ON t.workspace = :workspace AND t.id = k.merged_into
+    WHERE NOT k.history AND (k.state <> 'merged' OR t.customer <> k.customer)
 ), cased AS (
     SELECT grp, count(*) AS cases,
            count(DISTINCT who) AS customers_owed,
-           count(DISTINCT who) FILTER (WHERE told_at IS NOT NULL) AS customers_told,
-           count(*) FILTER (WHERE told_at IS NOT NULL) AS cases_told,
+           count(DISTINCT who) FILTER (WHERE first_told_at IS NOT NULL) AS customers_told,
+           count(*) FILTER (WHERE first_told_at IS NOT NULL) AS cases_told,
            count(*) FILTER (WHERE confirmed_at IS NOT NULL) AS cases_confirmed,
            count(*) FILTER (WHERE assumed_at IS NOT NULL AND confirmed_at IS NULL) AS cases_assumed,
            count(*) FILTER (WHERE resolved_at IS NOT NULL OR reopened_count > 0) AS cases_answered,
            count(*) FILTER (WHERE reopened_count > 0) AS cases_reopened,
            count(*) FILTER (WHERE breached) AS cases_breached,
            count(acknowledged_at) AS acknowledge_timed,
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM acknowledged_at - opened_at)) AS acknowledge_p50,
-           percentile_cont(0.9) WITHIN GROUP (ORDER BY extract(epoch FROM acknowledged_at - opened_at)) AS acknowledge_p90,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM acknowledged_at - since)) AS acknowledge_p50,
+           percentile_cont(0.9) WITHIN GROUP (ORDER BY extract(epoch FROM acknowledged_at - since)) AS acknowledge_p90,
            count(resolved_at) AS resolve_timed,
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - opened_at)) AS resolve_p50,
-           percentile_cont(0.9) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - opened_at)) AS resolve_p90,
-           count(told_at) AS tell_customer_timed,
-           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM told_at - opened_at)) AS tell_customer_p50,
-           percentile_cont(0.9) WITHIN GROUP (ORDER BY extract(epoch FROM told_at - opened_at)) AS tell_customer_p90
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - since)) AS resolve_p50,
+           percentile_cont(0.9) WITHIN GROUP (ORDER BY extract(epoch FROM resolved_at - since)) AS resolve_p90,
+           count(first_told_at) AS tell_customer_timed,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM first_told_at - since)) AS tell_customer_p50,
+           percentile_cont(0.9) WITHIN GROUP (ORDER BY extract(epoch FROM first_told_at - since)) AS tell_customer_p90
     FROM c GROUP BY grp
 ), joined AS (
     SELECT case_id, id, received_at, source FROM published.feedback
@@ -151,20 +155,20 @@ WITH f AS MATERIALIZED (
 ), contacted AS (
     SELECT grp, count(*) FILTER (WHERE repeated) AS cases_repeated, count(*) FILTER (WHERE responded) AS cases_responded
     FROM (
-        SELECT c.grp, bool_or(j.source = 'loop') AND min(c.told_at) IS NOT NULL AS responded,
+        SELECT c.grp, bool_or(j.source = 'loop') AND min(c.first_told_at) IS NOT NULL AS responded,
                bool_or(j.source <> 'loop' AND j.id <> c.first_feedback_id
-                       AND (c.told_at IS NULL OR j.received_at < c.told_at)) AS repeated
+                       AND (c.first_told_at IS NULL OR j.received_at < c.first_told_at)) AS repeated
         FROM c JOIN joined j ON j.case_id = c.id GROUP BY c.grp, c.id
     ) contacts GROUP BY grp
 ), wheel AS (
     SELECT grp,
-           count(*) FILTER (WHERE told_at IS NOT NULL) AS told_customers,
-           count(*) FILTER (WHERE told_at IS NOT NULL AND again_after_told) AS told_again,
-           count(*) FILTER (WHERE told_at IS NULL) AS not_told_customers,
-           count(*) FILTER (WHERE told_at IS NULL AND again) AS not_told_again
+           count(*) FILTER (WHERE first_told_at IS NOT NULL) AS told_customers,
+           count(*) FILTER (WHERE first_told_at IS NOT NULL AND again_after_told) AS told_again,
+           count(*) FILTER (WHERE first_told_at IS NULL) AS not_told_customers,
+           count(*) FILTER (WHERE first_told_at IS NULL AND again) AS not_told_again
     FROM (
-        SELECT o.grp, o.told_at, heard.last > o.told_at AS again_after_told, heard.last > o.opened_at AS again
-        FROM (SELECT grp, who, min(told_at) AS told_at, min(opened_at) AS opened_at FROM c GROUP BY grp, who) o
+        SELECT o.grp, o.first_told_at, heard.last > o.first_told_at AS again_after_told, heard.last > o.since AS again
+        FROM (SELECT grp, who, min(first_told_at) AS first_told_at, min(since) AS since FROM c GROUP BY grp, who) o
         LEFT JOIN heard ON heard.who = o.who
     ) customers GROUP BY grp
 ), clocks AS (

@@ -308,11 +308,35 @@ async def test_52_a_limit_or_cursor_that_is_none_of_ours_is_400(api: Served) -> 
         assert answer.json()["type"] == "/problems/malformed"
 
 
+async def test_what_became_of_each_mail_is_listed(api: Served) -> None:
+    values = [feedback(customer={"id": f"c-{n}", "email": f"{n}@example.com"}) for n in range(5)]
+    await api.world.take(*values, feedback(customer={"id": "c-9"}))
+    await api.world.rows("UPDATE closer.notification SET status = 'unknown', due_at = NULL WHERE status = 'pending'")
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await api.get("/v1/notifications", status="unknown", limit="2", **cursor)).json()
+        seen += [item["id"] for item in page["items"]]
+        assert all(item["status"] == "unknown" for item in page["items"])
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert len(seen) == len(set(seen)) == 5
+    assert len((await api.get("/v1/notifications")).json()["items"]) == 6
+    assert "example.com" not in (await api.get("/v1/notifications")).text
+    for bad in ({"status": "lost"}, {"limit": "0"}, {"cursor": "x"}, {"status": "sent", **cursor}):
+        assert (await api.get("/v1/notifications", **bad)).status_code == 400, bad
+    await api.world.rows("INSERT INTO shared.workspace (name) VALUES ('acme')")
+    other = await api.new_key("cases:read", workspace="acme")
+    assert (await api.http.get("/v1/notifications", headers=api.headers(other))).json()["items"] == []
+
+
 async def test_sla_explain_answers_by_the_configuration_in_force(api: Served) -> None:
     answer = await api.get("/v1/sla/explain", team="support", priority="urgent", at="2026-11-23T09:00:00Z")
     assert answer.status_code == 200
     assert answer.json()["acknowledge"]["wall"] == "2026-11-23T10:00:00.000Z"
-    for wrong in ({"team": "nobody"}, {"at": "yesterday"}, {"at": "2026-11-23T09:00:00"}, {"priority": "soon"}):
+    at = ("yesterday", "2026-11-23T09:00:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z")
+    for wrong in ({"team": "nobody"}, {"priority": "soon"}, *({"at": one} for one in at)):
         params = {"team": "support", "at": "2026-11-23T09:00:00Z"} | wrong
         assert (await api.get("/v1/sla/explain", **params)).status_code == 422, wrong
 

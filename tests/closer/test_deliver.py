@@ -262,17 +262,40 @@ async def test_a_channel_that_leaves_one_message_however_often_it_sends_is_tried
     assert len(list(tmp_path.iterdir())) == 1
 
 
-async def test_a_sender_that_was_stopped_too_long_may_record_nothing(world: World) -> None:
-    """A zombie: its claim ran out, another settled the message; its late success changes no row of the case."""
+async def test_a_sender_that_was_stopped_too_long_may_record_no_failure_but_what_it_knows_to_be_sent(
+    world: World,
+) -> None:
+    """A zombie: its claim ran out, and another listed the message as unknown. That it was sent is known after all."""
     await world.take(feedback())
     slow, sink = deliverer(world, Sink()), Sink()
     (claim,) = await slow.claim(1)
     world.clock.advance(timedelta(seconds=LEASE_S))
     await once(deliverer(world, sink))
     before = await note(world)
-    await slow.record(claim, Result("sent", provider_id="late"))
-    assert await note(world) == before
     assert before["status"] == "unknown"
+    for late in (Result("retry", "busy"), Result("failed", "no such user"), Result("unknown", "no answer")):
+        await slow.record(claim, late)
+        assert await note(world) == before
+    await slow.record(claim, Result("sent", provider_id="late"))
+    after = await note(world)
+    assert (after["status"], after["reason"], after["provider_id"]) == ("sent", "", "late")
+
+
+async def test_what_is_in_hand_is_not_taken_for_lost_however_long_its_lease_is_over(world: World) -> None:
+    """The mail was sent, and the database was away for longer than the lease: this process knows better than the row."""
+    await world.take(feedback())
+    sink = Sink(gate=asyncio.Event())
+    sender = deliverer(world, sink, on_unknown="resend")
+    (claim,) = await sender.claim(1)
+    task = asyncio.create_task(sender.deliver(claim))
+    await sink.entered.wait()
+    world.clock.advance(timedelta(seconds=2 * LEASE_S))
+    assert await sender.claim(10) == []
+    assert sink.gate is not None
+    sink.gate.set()
+    await task
+    assert (await note(world))["status"] == "sent"
+    assert len(sink.got) == 1
 
 
 async def test_while_the_database_is_away_the_outcome_is_kept_until_it_can_be_recorded(world: World) -> None:

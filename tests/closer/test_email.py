@@ -195,6 +195,28 @@ async def test_a_servers_words_are_told_without_the_address_in_them() -> None:
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "said", [[], ["220 hi"], ["220 hi", "250 hi", "250 ok"], ["220 hi", "250 hi", "250 ok", "250 ok"]]
+)
+async def test_a_server_that_is_slow_before_the_dot_was_definitely_given_nothing(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.closer.channels.email.BEFORE_DOT_S", 0.3)
+    given_up = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in said:
+            writer.write(answer.encode() + b"\r\n")
+            await reader.readline()
+        await given_up.wait()
+        writer.close()
+
+    async with server(talk=silent) as url:
+        with pytest.raises(Transient):
+            await SmtpChannel(read_smtp_url(url), FROM).send(MESSAGE)
+        given_up.set()
+
+
 async def test_nobody_listens() -> None:
     async with server() as url:
         pass

@@ -32,7 +32,7 @@ VIEWS = {
     " case_id routed_at topic partition offset traceparent",
     "decisions": "workspace id decision of reason at",
     "cases": "workspace id case_key customer team theme state assignee priority tier language policy opened_at updated_at"
-    " acknowledged_at resolved_at told_at confirmed_at assumed_at reopened_count answer untold merged_into linked_to"
+    " acknowledged_at resolved_at told_at first_told_at confirmed_at assumed_at reopened_count answer untold merged_into linked_to"
     " history sequence version first_feedback_id",
     "clocks": "workspace case_id team priority policy target generation business_due wall_due met_at business_met wall_met"
     " business_breached_at wall_breached_at warned_at open",

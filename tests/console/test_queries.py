@@ -101,14 +101,14 @@ def share(found: dict[str, Any], name: str) -> tuple[int, int]:
 
 async def test_shares_count_what_they_name_and_stay_within_it(views: Views) -> None:
     await views.case(
-        await views.said("told", 0), state="confirmed", resolved_at=_day(1), told_at=_day(2), confirmed_at=_day(3)
+        await views.said("told", 0), state="confirmed", resolved_at=_day(1), first_told_at=_day(2), confirmed_at=_day(3)
     )
     await views.said("told", 5)
     await views.case(await views.said("reopened", 0), state="reopened", reopened_count=1)
     await views.case(await views.said("waits", 0))
     await views.said("waits", 1)
     await views.case(
-        await views.said("silent", 0), state="assumed", resolved_at=_day(1), told_at=_day(2), assumed_at=_day(16)
+        await views.said("silent", 0), state="assumed", resolved_at=_day(1), first_told_at=_day(2), assumed_at=_day(16)
     )
     await views.said("silent", 4, source="loop")
     await views.case(await views.said(None, 0))
@@ -128,11 +128,11 @@ async def test_shares_count_what_they_name_and_stay_within_it(views: Views) -> N
 async def test_who_answers_who_writes_again_and_what_was_late(views: Views) -> None:
     answers, again = str(uuid.uuid4()), str(uuid.uuid4())
     first = await views.said("answers", 0, case=answers)
-    await views.case(first, id=answers, state="confirmed", resolved_at=_day(1), told_at=_day(2), breached=False)
+    await views.case(first, id=answers, state="confirmed", resolved_at=_day(1), first_told_at=_day(2), breached=False)
     await views.said("answers", 3, source="loop", case=answers)
     await views.said("answers", 4, case=answers)  # after having been told: no sign of an answer too late
     first = await views.said("again", 0, case=again)
-    await views.case(first, id=again, state="notified", resolved_at=_day(5), told_at=_day(6), breached=True)
+    await views.case(first, id=again, state="notified", resolved_at=_day(5), first_told_at=_day(6), breached=True)
     await views.said("again", 2, case=again)
     await views.said("again", 3, case=again)
     await views.case(await views.said("waits", 0), breached=True)
@@ -155,7 +155,7 @@ async def test_a_rescue_is_a_later_and_higher_score_of_the_same_kind(views: View
 
 
 async def test_groups(views: Views) -> None:
-    await views.case(await views.said("a", 0, team="product"), told_at=_day(1))
+    await views.case(await views.said("a", 0, team="product"), first_told_at=_day(1))
     await views.case(await views.said("b", 0, team="sales"))
     by_team = await views.measured("team")
     assert {team: share(found, "closed_loop_rate") for team, found in by_team.items()} == {

@@ -208,6 +208,7 @@ VIEWS = (
         (data->>'acknowledged_at')::timestamptz AS acknowledged_at,
         (data->>'resolved_at')::timestamptz AS resolved_at,
         (data->>'told_at')::timestamptz AS told_at,
+        (data->>'first_told_at')::timestamptz AS first_told_at,
         (data->>'confirmed_at')::timestamptz AS confirmed_at,
         (data->>'assumed_at')::timestamptz AS assumed_at,
         coalesce((data->>'generation')::integer, 1) - 1 AS reopened_count,

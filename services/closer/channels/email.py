@@ -31,6 +31,8 @@ from shared.errors import Misuse, Rejected, Transient
 from shared.settings import Settings
 
 SMTP_TIMEOUT_S = 30.0
+BEFORE_DOT_S = 45.0
+"""For all that comes before the final dot, however slow each step: what is given up by then was definitely not sent."""
 DOT_TIMEOUT_S = 60.0
 MAX_ADDRESS_CHARS = 320
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -198,16 +200,19 @@ class SmtpChannel:
         )
 
     async def _deliver(self, smtp: aiosmtplib.SMTP, to: str, content: bytes) -> str:
+        before_dot = asyncio.get_running_loop().time() + BEFORE_DOT_S
         try:
             # A refusal here is about us (login, our sender's address, a busy server), never about the recipient.
-            await smtp.connect()
-            options = [f"SIZE={len(content)}"] if smtp.supports_extension("size") else []
-            await smtp.mail(parseaddr(self._from)[1], options=options)
+            async with asyncio.timeout_at(before_dot):
+                await smtp.connect()
+                options = [f"SIZE={len(content)}"] if smtp.supports_extension("size") else []
+                await smtp.mail(parseaddr(self._from)[1], options=options)
         except (SMTPException, OSError, ValueError) as error:
             raise Transient(f"the mail server: {_said(error)}") from error
         try:
-            await smtp.rcpt(to)
-            started = await smtp.execute_command(b"DATA")
+            async with asyncio.timeout_at(before_dot):
+                await smtp.rcpt(to)
+                started = await smtp.execute_command(b"DATA")
             if started.code != 354:
                 raise SMTPResponseException(started.code, started.message)
             protocol = smtp.protocol
