@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.router import text as text_module
-from services.router.text import fold, folded_utf8, in_word, language_of
+from services.router.text import fold, folded_utf8, in_word, language_of, primary
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ from services.router.text import fold, folded_utf8, in_word, language_of
         ("Nguyễn", "nguyen"),
         ("한국어", "한국어"),
         ("①②", "12"),
+        ("doesn`t doesn´t doesn＇t doesn｀t", "doesn't doesn't doesn't doesn't"),
+        ("Łódź Øl Đà Nẵng Ærø ışık cœur", "lodz ol da nang aero isik coeur"),  # no normal form takes these apart
         ("", ""),
     ],
 )
@@ -94,8 +96,40 @@ def test_what_continues_a_word(char: str, part: bool) -> None:
         ("o aplicativo não funciona quando eu abro e está muito lento", "pt"),
         ("ok", "und"),
         ("12345 !!!", "und"),
+        ("👍", "und"),  # four bytes are no Han character
+        ("Great app 👍👍👍", "und"),
+        ("Muy bueno 😍😍😍", "es"),
+        ("€5", "und"),
+        ("★★★★★ the app is great", "en"),
+        ("★★★★★", "und"),
+        ("好用 👍👍👍", "zh"),
+        ("很好😭😭", "zh"),
+        ("ქართული", "und"),  # a script that we have no name for
+        ("美の极致，值得购买", "zh"),  # の is an ornament here
+        (
+            "我很喜欢这个游戏，里面的セーラームーン角色做得特别好看，希望以后还会有更多这样好看的角色加进来，推荐大家都去试试看",
+            "zh",
+        ),
+        ("日本の製品です", "ja"),
+        ("I love it ツ", "en"),
+        ("no me gusta", "es"),  # "no" is not Portuguese alone
+        ("No refund", "und"),
+        ("no", "und"),
+        ("Do you have this?", "en"),
+        ("Mein Handy zeigt nur einen schwarzen Bildschirm", "de"),
+        ("Das Handy geht nicht", "de"),
+        ("prote très fine", "fr"),
+        ("Chambre simple et bruyante", "fr"),
         ("", "und"),
     ],
 )
 def test_language(written: str, language: str) -> None:
     assert language_of(folded_utf8(written)) == language
+
+
+@pytest.mark.parametrize(
+    ("declared", "known_as"),
+    [("zh", "zh"), ("zh-CN", "zh"), ("zh_CN", "zh"), ("ZH_Hant-TW", "zh"), ("en-GB", "en"), ("und", "und")],
+)
+def test_the_language_of_a_declared_one(declared: str, known_as: str) -> None:
+    assert primary(declared) == known_as
