@@ -4,6 +4,7 @@ A condition answers three questions: does it hold for these facts, which words o
 at least be there for it to hold (its keys), so that most rules need not be asked at all.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import re2
 from services.router.classify import Prior
 from services.router.feedback import FeedbackValue, Score
 from services.router.matcher import Scan
-from services.router.text import fold
+from services.router.text import fold, primary
 
 Path = tuple[str, ...]
 Scalar = str | float | tuple[str, bool]
@@ -166,12 +167,23 @@ def matches(pattern: str) -> Matches:
     options = re2.Options()
     options.case_sensitive = False
     options.log_errors = False
-    folded = "".join(char if char.isascii() else fold(char) for char in pattern)
+    folded = "".join(_unwritten(char) for char in pattern)
     try:
         return Matches(pattern, re2.compile(folded, options).search)
     except re2.error as error:
         said = error.args[0] if error.args else error
         raise ValueError(said.decode(errors="replace") if isinstance(said, bytes) else str(said)) from None
+
+
+def _unwritten(char: str) -> str:
+    """A character of a pattern, folded. A full-width bracket is a letter to whoever wrote it, and stays one."""
+    if char.isascii():
+        return "'" if char == "`" else char
+    # Between two letters, because what stands at an end is lost there: a space.
+    return _escape_syntax(lambda found: "\\" + found[0], fold(f"x{char}x")[1:-1])
+
+
+_escape_syntax = re.compile(r"[!-/:-@\[-`{-~]").sub
 
 
 # ── values ──
@@ -311,7 +323,7 @@ def _said(what: str, facts: Facts) -> str:
         case "priority":
             return facts.priority
         case _:
-            return facts.language.partition("-")[0].lower()
+            return primary(facts.language)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from services.router.actions import Action
 from services.router.feedback import CUSTOMER_MEMBERS, MEMBERS
 from services.router.matcher import BadTerm, pattern
 from services.router.ruleset import Rule, Step, rule_of
-from services.router.text import fold
+from services.router.text import fold, primary
 from shared.config.document import ConfigError, Document, Issue
 from shared.config.document import Path as Place
 from shared.config.teams import minutes, weekdays
@@ -192,7 +192,10 @@ class Parser:
                     raise self.wrong(place, "true or false is wanted")
                 return c.Exists(path, data)
             case _:
-                return c.HasPart(path, name, tuple(fold(text) for text in self._strings(data, place)))
+                parts = tuple(fold(text) for text in self._strings(data, place))
+                if not all(parts):
+                    raise self.wrong(place, "nothing is left of it once spaces and invisible characters are taken away")
+                return c.HasPart(path, name, parts)
 
     def _is(self, path: c.Path, data: Any, place: Place, known: Sequence[str] | None = None) -> c.Condition:
         values: dict[c.Scalar, Any] = {}
@@ -223,8 +226,8 @@ class Parser:
         return c.Said("sentiment", self._known(data, place, get_args(SentimentLabel)))
 
     def _language(self, data: Any, place: Place) -> c.Condition:
-        """`zh` holds for zh-CN too."""
-        return c.Said("language", frozenset(text.partition("-")[0].lower() for text in self._strings(data, place)))
+        """`zh` holds for zh-CN and zh_CN too."""
+        return c.Said("language", frozenset(primary(text) for text in self._strings(data, place)))
 
     def _known(self, data: Any, place: Place, known: Sequence[str]) -> frozenset[str]:
         values = self._strings(data, place)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from services.router.feedback import Unreadable
 from services.router.parse import MAX_RULES, Faults, Parser, unknown
@@ -123,10 +123,7 @@ def _try(document: Document, place: Place, ruleset: Ruleset, rule: str, example:
     if issues:
         return issues
     try:
-        feedback = Feedback.model_validate({"source": EXAMPLE_SOURCE, **body}).model_dump(
-            mode="json", exclude_none=True
-        )
-        decision = explain(ruleset, feedback)
+        decision = explain(ruleset, _received(body))
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         return [document.issue(place, f"no feedback: {'.'.join(map(str, first['loc']))}: {first['msg']}")]
@@ -142,6 +139,18 @@ def _try(document: Document, place: Place, ruleset: Ruleset, rule: str, example:
         for name, wanted in expect.items()
         if not _as_expected(wanted, came := _of(decision, name))
     ]
+
+
+def _received(body: Mapping[str, Any]) -> dict[str, Any]:
+    """As it would come from ingest. An example may say when it came, for rules that ask about the time."""
+    given = {"source": EXAMPLE_SOURCE, **body}
+    when = _Moment.model_validate({"received_at": given.pop("received_at", None)})
+    feedback = Feedback.model_validate(given)
+    return feedback.model_dump(mode="json", exclude_none=True) | when.model_dump(mode="json", exclude_none=True)
+
+
+class _Moment(BaseModel):
+    received_at: AwareDatetime | None = None
 
 
 def _of(decision: Mapping[str, Any], name: str) -> Any:

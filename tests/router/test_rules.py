@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.router.classify import classify
-from services.router.conditions import Facts
+from services.router.conditions import Facts, matches
 from services.router.feedback import Unreadable, convert
 from services.router.route import explain
-from services.router.text import folded_utf8
+from services.router.text import fold, folded_utf8
 from shared.config import STARTER, config_of, read_dir
 from shared.config.document import ConfigError
 from tests.router.rulesets import config, ruleset
@@ -60,6 +60,7 @@ def holds(when: str, **changes: Any) -> bool:
         ("{text: {contains: som}}", False),
         ("{text: {matches: 's.me\\s+te'}}", True),
         ("{text: {matches: ['^x', 'TEXT$']}}", True),
+        ("{text: {matches: 'some？'}}", False),  # a full-width question mark is no syntax
         ("{text: {contains: some, matches: '^x'}}", False),
         ("{field: attributes.form, equals: ideas}", True),
         ("{field: attributes.form, equals: idea}", False),
@@ -95,6 +96,7 @@ def holds(when: str, **changes: Any) -> bool:
         ("{language: en}", True),
         ("{language: [zh, EN-us]}", True),
         ("{language: zh}", False),
+        ("{language: en_US}", True),
         ("{kind: [comment, praise, complaint, bug, request, question, noise]}", True),
         ("{priority: urgent}", False),
         ("{sentiment: [positive, negative, neutral]}", True),
@@ -118,6 +120,31 @@ rules:
   - {name: owned, when: {text: {contains: some}}, then: [{tag: [theme, second]}, {assign: product}, {prioritise: high}]}
   - {name: too-late, when: {all: []}, then: [{assign: sales}, {tag: late}]}
 """
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "found"),
+    [
+        ("可以吗？", "可以吗？", True),
+        ("可以吗？", "可以吗", False),
+        ("退款（已", "申请退款（已到账）", True),
+        ("退款（已", "退款已", False),
+        ("真的…", "真的不行", False),
+        ("真的…", "真的...", True),
+        ("[，。]好", "嗯，好", True),
+        ("a\u3000b", "a b", True),
+        ("CAFÉ", "café", True),
+        ("doesn`t", "It doesn’t work", True),
+        ("(再|又)", "又来", True),
+    ],
+)
+def test_what_folding_takes_from_a_text_it_takes_from_a_pattern(pattern: str, text: str, found: bool) -> None:
+    assert (matches(pattern).search(fold(text)) is not None) is found
+
+
+@pytest.mark.parametrize("declared", ["zh", "zh-CN", "zh_CN", "ZH-hant"])
+def test_a_language_however_it_is_declared(declared: str) -> None:
+    assert holds("{language: zh}", language=declared)
 
 
 def test_the_first_that_assigns_decides_and_those_before_it_apply_too() -> None:
@@ -239,6 +266,12 @@ def test_a_discarded_one_goes_to_nobody_and_says_why() -> None:
             33,
             "nothing is left",
         ),
+        (
+            "rules:\n  - name: a\n    when: {field: title, contains: ' '}\n    then: [{assign: sales}]",
+            3,
+            26,
+            "nothing is left",
+        ),
         ("rules:\n  - name: a\n    when: {any: []}\n    then: [{assign: sales}]", 3, 12, "never holds"),
         ("rules:\n  - name: a\n    when: {kind: bugs}\n    then: [{assign: sales}]", 3, 12, 'did you mean "bug"?'),
         ("rules:\n  - name: a\n    when: {channel: mail}\n    then: [{assign: sales}]", 3, 12, '"email"'),
@@ -309,6 +342,8 @@ def test_an_example_that_holds(example: str) -> None:
         ("{txt: 'a refund'}", "no feedback: txt"),
         ("{text: 'a refund', scores: [{metric: 5}]}", "no feedback: scores"),
         ("refund", "an example is wanted"),
+        ("{text: 'a refund', received_at: yesterday}", "no feedback: received_at"),
+        ("{text: 'a refund', received_at: '2026-11-21T23:30:00'}", "no feedback: received_at"),
     ],
 )
 def test_an_example_that_fails_refuses_the_file(example: str, said: str) -> None:
@@ -317,6 +352,22 @@ def test_an_example_that_fails_refuses_the_file(example: str, said: str) -> None
     (issue,) = caught.value.issues
     assert said in issue.message
     assert issue.line == 7
+
+
+def test_a_rule_about_the_time_is_proved_by_an_example_that_says_when_it_came() -> None:
+    rules = """
+    rules:
+      - name: night
+        when: {time: {zone: Asia/Shanghai, hours: ["00:00-08:00"]}}
+        then: [{tag: night}]
+        examples:
+          - {text: "it is late", received_at: "2026-11-21T23:30:00Z", expect: {tags: [night]}}
+          - {feedback: {text: "it is late", received_at: 2026-11-21T16:00:00Z}, expect: {tags: [night]}}
+          - {text: "it is noon", received_at: "2026-11-21T12:00:00+08:00", expect: {rule: null}}
+    """
+    assert ruleset(rules).examples == 3
+    with pytest.raises(ConfigError, match="tags is none, not night"):
+        ruleset(rules.replace("23:30", "03:30"))
 
 
 def test_metrics_of_ones_own() -> None:
