@@ -4,6 +4,9 @@ The prior is a lexicon's, so it is cheap, explainable and wrong in known ways: i
 always overrules it. Negation turns the next word of feeling within a few words of the same clause ("not good",
 "不是很好"), and makes it milder; "very" and "有点" change its weight. A score that the customer gave says more about
 their feeling than our reading of their words, so it weighs more.
+
+Praise is owed no answer, so it is the kind that is hardest to be: a word of praise that nothing turns, no other side
+("but"), and more than a thank-you at the end. What looks like praise and is not proved becomes a comment.
 """
 
 import math
@@ -13,11 +16,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from services.router.feedback import Score
-from services.router.lexicons import NEGATES, NOISE
-from services.router.matcher import Scan
+from services.router.lexicons import AMBIGUOUS, CONTRASTS, FACE, NEGATES, NOISE, WEIGHS
+from services.router.matcher import Hit, Scan
 
-NEGATED = -0.7
-"""'Not good' is less bad than 'bad'."""
 NEGATION_REACH = 24
 NEGATION_REACH_HAN = 15
 """Bytes between a negation and what it negates: three or four words, or five characters of Chinese."""
@@ -29,9 +30,18 @@ LABEL_AT = 0.2
 LOW_SCORE = -0.75
 """At or below: nps 0–2, one star. Worth an earlier look."""
 MIN_KIND_WEIGHT = 1.0
+MOST_ANGER, MOST_JOY = -3.0, 5.0
+"""What a total of words adds to the kind, at most."""
+FAINT = 0.6
+"""A word up to here makes no praise by itself: quick, better, 便宜."""
+BYTES_PER_JOY = 100
+"""Praise of 1 carries so much text. More than that is about something else, and a "nice" was said in passing."""
+BESIDE_COURTESY = 8
+"""Bytes that are no known word, beside a thank-you that is nearly the whole text."""
 NOISE_MAX_BYTES = 50
 
 _clause_ends = re.compile("[.,;:!?\n]|\u00e3\u0080[\u0081\u0082]").search
+_ends_face = frozenset(" .,!?~()").__contains__
 _find_letter = re.compile(r"[^\W_]").search
 
 
@@ -52,10 +62,17 @@ class Prior(msgspec.Struct, frozen=True, gc=False):
     low_score: bool
 
 
-def classify(scan: Scan, scores: Sequence[Score], ranges: Mapping[str, tuple[float, float]]) -> Prior:
-    """`ranges`: the least and the most of each metric."""
-    data = scan.data
+def classify(
+    scan: Scan, scores: Sequence[Score], ranges: Mapping[str, tuple[float, float]], tongues: int = AMBIGUOUS
+) -> Prior:
+    """`ranges`: the least and the most of each metric. `tongues`: up to which of the lexicon's to read the text as."""
+    data, hits = scan.data, scan.words
+    if tongues < AMBIGUOUS:
+        hits = [hit for hit in hits if hit[2][8] <= tongues]
     total = 0.0
+    joy = 0.0  # of the words of praise that nothing turns
+    contrast = False
+    courtesies: list[tuple[str, float]] = []
     urgency = 0
     felt: list[str] = []
     cues: dict[str, list[str]] = {}
@@ -63,23 +80,38 @@ def classify(scan: Scan, scores: Sequence[Score], ranges: Mapping[str, tuple[flo
     urgent: list[str] = []
     negator_end = factor_end = -1000
     factor = 1.0
-    for start, end, (word, polarity, role, entry_factor, kind, weight, haste) in scan.words:
+    for start, end, (word, polarity, role, entry_factor, kind, weight, haste, turned, _) in hits:
         if role:
             if role == NEGATES:
                 negator_end = end
-            else:
+                continue
+            if role == WEIGHS:
                 factor, factor_end = entry_factor, end
-            continue
+                continue
+            if role == CONTRASTS:
+                contrast, negator_end = True, -1000
+                continue
+            if role == FACE and not _ends_face(data[end]):
+                continue
+            # What follows a thank-you in Han is what for.
+            if polarity > 0 and (role == FACE or not "\xe4" <= data[end] <= "\xe9"):
+                courtesies.append((word, polarity))
+                continue
         negated = start - negator_end <= NEGATION_REACH and _reaches(data[negator_end:start])
+        if negated and turned > 0:
+            negated, negator_end = False, -1000
         if polarity:
             if start - factor_end <= FACTOR_REACH:
                 polarity *= factor
             if negated:
-                polarity *= NEGATED
-                negator_end = -1000
-                felt.append("not " + word)
+                polarity *= turned
+                if turned:
+                    negator_end = -1000
+                    felt.append("not " + word)
             else:
                 felt.append(word)
+                if polarity > FAINT:
+                    joy += polarity
             total += polarity
         if negated:
             continue
@@ -93,6 +125,11 @@ def classify(scan: Scan, scores: Sequence[Score], ranges: Mapping[str, tuple[flo
         if haste:
             urgency = max(urgency, haste)
             urgent.append(word)
+    if courtesies and _nearly_all(data, hits):
+        polarity = sum(polarity for _, polarity in courtesies)
+        total += polarity
+        joy += polarity
+        felt += [word for word, _ in courtesies]
     feeling = total / math.sqrt(total * total + SOFTENING)
     known: list[str] = []
     low = False
@@ -100,7 +137,17 @@ def classify(scan: Scan, scores: Sequence[Score], ranges: Mapping[str, tuple[flo
         feeling, known, low = _with_scores(feeling if felt else None, scores, ranges)
     feeling = int(feeling * 1000) / 1000
     sentiment = "positive" if feeling >= LABEL_AT else "negative" if feeling <= -LABEL_AT else "neutral"
-    kind, confidence = _kind(data, weights, total, sentiment, feeling)
+    noise = not felt and len(data) <= NOISE_MAX_BYTES and _is_noise(data[1:-1].encode("latin-1").decode())
+    if len(data) == 2 or (noise and known):
+        kind, confidence = _kind_of_score(sentiment, feeling)
+    elif noise:
+        kind, confidence = "noise", 0.9
+    else:
+        kind, confidence = _kind(
+            data, weights, total, sentiment, praises=joy * BYTES_PER_JOY >= len(data) and not contrast
+        )
+    if kind == "praise" and urgency == 1:
+        urgency, urgent = 0, []  # "they answered immediately" asks for nothing
     return Prior(sentiment, feeling, felt, known, kind, confidence, cues.get(kind, _NOTHING), urgency, urgent, low)
 
 
@@ -141,22 +188,26 @@ def _unit(metric: str, value: float, bounds: tuple[float, float]) -> float:
     return max(-1.0, min(1.0, unit))
 
 
-def _kind(data: str, weights: dict[str, float], total: float, sentiment: str, feeling: float) -> tuple[str, float]:
+def _nearly_all(data: str, hits: Sequence[Hit]) -> bool:
+    """Whether a text holds little but words that we know."""
+    return len(data) - 2 - sum(end - start for start, end, _ in hits) <= BESIDE_COURTESY
+
+
+def _kind_of_score(sentiment: str, feeling: float) -> tuple[str, float]:
+    return ("praise" if feeling >= 0.75 else "complaint" if sentiment == "negative" else "comment"), 0.5
+
+
+def _kind(data: str, weights: dict[str, float], total: float, sentiment: str, *, praises: bool) -> tuple[str, float]:
     """The kind and how sure it is. `weights` by the words so far; the feeling adds its own."""
-    if len(data) == 2:
-        return ("praise" if feeling >= 0.75 else "complaint" if sentiment == "negative" else "comment"), 0.5
-    # A lone 👍 has no letter and says something all the same.
-    if not total and len(data) <= NOISE_MAX_BYTES and _is_noise(data[1:-1].encode("latin-1").decode()):
-        return "noise", 0.9
     if "?" in data:
         weights["question"] = weights.get("question", 0.0) + (1.5 if data[-2] == "?" else 0.75)
-    if sentiment == "negative":
-        weights["complaint"] = weights.get("complaint", 0.0) + (0.75 - total * 0.5 if -4.5 < total < 0 else 0.75)
+    if total < 0 or sentiment == "negative":
+        least = 0.75 if sentiment == "negative" else 0.5
+        weights["complaint"] = weights.get("complaint", 0.0) + least - max(min(total, 0.0), MOST_ANGER) * 0.5
+    if not praises or sentiment == "negative":
         weights.pop("praise", None)
-    elif total < 0:
-        weights["complaint"] = weights.get("complaint", 0.0) + 0.5 - total * 0.5
-    elif sentiment == "positive":
-        weights["praise"] = weights.get("praise", 0.0) + (0.5 + total * 0.5 if 0 < total < 5 else 0.5)
+    elif sentiment == "positive" and total >= 0:
+        weights["praise"] = weights.get("praise", 0.0) + 0.5 + min(total, MOST_JOY) * 0.5
     if not weights:
         return "comment", 0.5
     kind, best, every = "comment", MIN_KIND_WEIGHT, 1.0

@@ -6,6 +6,7 @@ it. A rule decides the team or nobody does, and then the default team owns it: b
 customer lost between two. An answer given on the customer's page goes back to the team whose case it is about.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, get_args
@@ -16,8 +17,9 @@ from services.router.actions import Draft
 from services.router.classify import Prior, classify
 from services.router.conditions import Facts
 from services.router.feedback import FeedbackValue, Score, convert
+from services.router.lexicons import AMBIGUOUS, ANY, ENGLISH
 from services.router.ruleset import Rule, Ruleset
-from services.router.text import UNKNOWN, folded_utf8, language_of
+from services.router.text import UNKNOWN, folded_utf8, language_of, primary
 from shared.events.feedback import Kind
 
 LOOP_SOURCE = "loop"
@@ -98,8 +100,9 @@ def _decide(feedback: FeedbackValue, ruleset: Ruleset, history: bool) -> tuple[R
     text, title = feedback.text, feedback.title
     folded = folded_utf8(f"{title}\n{text}" if title and text else text or title or "")
     scan = ruleset.matcher.scan(folded)
-    prior = classify(scan, feedback.scores or _NO_SCORES, ruleset.metrics)
     language, language_reason = _language(feedback.language, folded)
+    tongues = AMBIGUOUS if language in _READ_WHOLE else _tongues(language, feedback, folded)
+    prior = classify(scan, feedback.scores or _NO_SCORES, ruleset.metrics, tongues)
     loop = _loop(feedback) if feedback.source == LOOP_SOURCE else None
     priority, priority_reason = _priority(feedback, prior)
 
@@ -212,6 +215,21 @@ def _language(declared: str | None, folded: bytes) -> tuple[str, Reason]:
         return declared, _declared(declared)
     language = language_of(folded) if folded else UNKNOWN
     return language, _detected(language)
+
+
+_READ_WHOLE = frozenset({"en", "zh", "ja", "ko", "th", "ru", "uk", "el", "he", "ar", "hi"})
+"""English, and those of other letters: an English word in them is one. In the others it may be theirs."""
+_find_accent = re.compile("[\u00c0-\u024f\u1e00-\u1eff]").search
+
+
+def _tongues(language: str, feedback: FeedbackValue, folded: bytes) -> int:
+    """Which of the lexicon's words may be read as what they are in English, where that is not plain."""
+    if language == UNKNOWN:
+        return AMBIGUOUS if _find_accent(f"{feedback.title or ''}{feedback.text or ''}") is None else ENGLISH
+    if feedback.language is None:
+        return ANY
+    # What is declared is often the customer's locale, whatever they write in.
+    return AMBIGUOUS if primary(language) in _READ_WHOLE or language_of(folded) == "en" else ANY
 
 
 # ── reasons: sentences for people, with the words or values that were seen ──

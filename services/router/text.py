@@ -160,7 +160,7 @@ _STOP_WORDS = {
     "es": "el los las una del que por para con es esta este muy pero como mas lo al su se cuando hay fue tiene ser todo"
     " estaba mi ni donde gusta gustaria puedo sin porque nada tambien un en son",
     "de": "der die das und ist nicht ich mit ein eine fur auf den im zu es sich war sie wir bei aber auch wie noch sehr"
-    " dem wird habe kann bitte einen mein meine meinen alle an von nur oder wenn nach immer kein keine geht so wurde",
+    " dem wird habe kann bitte einen mein meine meinen alle an von nur oder wenn nach immer kein keine geht so wurde kaputt",
     "fr": "le la les des et est une dans pour pas que qui sur avec vous nous je ce cette au aux du mais plus ete tres"
     " sont etait j'ai c'est mon sa son ne n'est un trop en",
     "pt": "o os uma nao que para com muito mas do da em na ao por mais foi esta voce tem meu minha quando sao seu um as"
@@ -168,6 +168,7 @@ _STOP_WORDS = {
 }
 _WORDS = {language: frozenset(words.split()) for language, words in _STOP_WORDS.items()}
 _EVERY_STOP_WORD = frozenset().union(*_WORDS.values())
+_NOT_ENGLISH_ALONE = frozenset().union(*(words for name, words in _WORDS.items() if name != "en"))
 
 
 def language_of(folded: bytes) -> str:
@@ -186,6 +187,8 @@ def language_of(folded: bytes) -> str:
         found = _EVERY_STOP_WORD.intersection(text.split())
         if not found:
             return UNKNOWN
+    if len(found & _WORDS["en"]) > len(found & _NOT_ENGLISH_ALONE):
+        return "en"  # as it would be counted below: most texts need no more
     best, second = 0, 0
     language = UNKNOWN
     for name, words in _WORDS.items():

@@ -35,6 +35,8 @@ def decided(**feedback: Any) -> dict[str, Any]:
         ({"text": "please fix it as soon as possible"}, "high", "priority.words"),
         ({"scores": [{"metric": "nps", "value": 1}]}, "high", "priority.score"),
         ({"text": "I moved to Berlin"}, "normal", None),
+        ({"text": "n/a", "scores": [{"metric": "nps", "value": 2}]}, "high", "priority.score"),
+        ({"text": "They fixed it immediately, great service"}, "low", "priority.kind"),
         ({"text": "Love it, great job, thank you"}, "low", "priority.kind"),
         ({"text": "The export fails", "customer": {"tier": "Enterprise"}}, "high", "priority.tier"),
         ({"text": "As soon as possible! The export fails", "customer": {"tier": "VIP"}}, "urgent", "priority.tier"),
@@ -57,6 +59,9 @@ def test_priority(feedback: dict[str, Any], priority: str, code: str | None) -> 
         ({"text": "test"}, False),
         ({"text": "fyi the export fails"}, False),
         ({"text": "kudos, excellent"}, True),
+        ({"text": "test", "scores": [{"metric": "nps", "value": 0}]}, True),
+        ({"text": "Couldn't be happier"}, False),
+        ({"text": "You never sent the parcel. Thank you"}, True),
     ],
 )
 def test_who_is_owed_an_answer(feedback: dict[str, Any], owed: bool) -> None:
@@ -98,6 +103,35 @@ def test_language(feedback: dict[str, Any], language: str, code: str) -> None:
     found = decided(**feedback)
     assert found["language"] == language
     assert code in {reason["code"] for reason in found["reasons"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "kind"),
+    [
+        ("Mein Handy zeigt nur einen schwarzen Bildschirm", None, "comment"),  # handy: a telephone
+        ("Das Handy geht nicht", None, "comment"),
+        ("Handy kaputt", None, "comment"),
+        ("Fast alle Bestellungen kommen beschädigt an", None, "comment"),  # fast: almost
+        ("Fast beschädigt", None, "comment"),  # no word tells the language, a letter does
+        ("Das Bad ist sehr schön", None, "comment"),
+        ("Bitte lies meine Nachricht", None, "comment"),
+        ("prote très fine", None, "comment"),
+        ("Chambre simple et bruyante", None, "comment"),
+        ("Un bug dans la page, c'est terrible", None, "bug"),  # the same in both
+        ("Bad", "de", "comment"),
+        ("Bad", "de_AT", "comment"),
+        ("Bad", "en-GB", "complaint"),
+        ("Bad", None, "complaint"),
+        ("This is a bad service", "de", "complaint"),  # the locale is German, the words are not
+        ("Das Handy ist schlecht 😡", None, "complaint"),
+        ("これは bad です", None, "complaint"),
+        ("The café is terrible", None, "complaint"),
+        ("差评", "de", "complaint"),
+    ],
+)
+def test_english_words_are_read_where_english_is_written(text: str, language: str | None, kind: str) -> None:
+    given = {"text": text} | ({"language": language} if language else {})
+    assert decided(**given)["kind"] == kind
 
 
 def test_the_title_counts_as_text() -> None:
