@@ -143,9 +143,8 @@ def classify(
     elif noise:
         kind, confidence = "noise", 0.9
     else:
-        kind, confidence = _kind(
-            data, weights, total, sentiment, praises=joy * BYTES_PER_JOY >= len(data) and not contrast
-        )
+        praises = joy * BYTES_PER_JOY >= len(data) and not contrast
+        kind, confidence = _kind(data, weights, total, sentiment, praises)
     if kind == "praise" and urgency == 1:
         urgency, urgent = 0, []  # "they answered immediately" asks for nothing
     return Prior(sentiment, feeling, felt, known, kind, confidence, cues.get(kind, _NOTHING), urgency, urgent, low)
@@ -197,17 +196,19 @@ def _kind_of_score(sentiment: str, feeling: float) -> tuple[str, float]:
     return ("praise" if feeling >= 0.75 else "complaint" if sentiment == "negative" else "comment"), 0.5
 
 
-def _kind(data: str, weights: dict[str, float], total: float, sentiment: str, *, praises: bool) -> tuple[str, float]:
+def _kind(data: str, weights: dict[str, float], total: float, sentiment: str, praises: bool) -> tuple[str, float]:
     """The kind and how sure it is. `weights` by the words so far; the feeling adds its own."""
     if "?" in data:
         weights["question"] = weights.get("question", 0.0) + (1.5 if data[-2] == "?" else 0.75)
     if total < 0 or sentiment == "negative":
-        least = 0.75 if sentiment == "negative" else 0.5
-        weights["complaint"] = weights.get("complaint", 0.0) + least - max(min(total, 0.0), MOST_ANGER) * 0.5
+        weight = 0.75 if sentiment == "negative" else 0.5
+        if total < 0:
+            weight -= (total if total > MOST_ANGER else MOST_ANGER) * 0.5
+        weights["complaint"] = weights.get("complaint", 0.0) + weight
     if not praises or sentiment == "negative":
         weights.pop("praise", None)
     elif sentiment == "positive" and total >= 0:
-        weights["praise"] = weights.get("praise", 0.0) + 0.5 + min(total, MOST_JOY) * 0.5
+        weights["praise"] = weights.get("praise", 0.0) + 0.5 + (total if total < MOST_JOY else MOST_JOY) * 0.5
     if not weights:
         return "comment", 0.5
     kind, best, every = "comment", MIN_KIND_WEIGHT, 1.0

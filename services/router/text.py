@@ -168,6 +168,7 @@ _STOP_WORDS = {
 }
 _WORDS = {language: frozenset(words.split()) for language, words in _STOP_WORDS.items()}
 _EVERY_STOP_WORD = frozenset().union(*_WORDS.values())
+_ENGLISH = _WORDS["en"]
 _NOT_ENGLISH_ALONE = frozenset().union(*(words for name, words in _WORDS.items() if name != "en"))
 
 
@@ -180,14 +181,14 @@ def language_of(folded: bytes) -> str:
             language = _by_script(text)
             if language is not None:
                 return language
-        elif len(folded.translate(None, _NOT_HAN)) * (LETTERS_PER_HAN + 1) >= length:
+        elif _han_in(folded, length) * (LETTERS_PER_HAN + 1) >= length:
             return "zh"
     found = _EVERY_STOP_WORD.intersection(text[:LOOKED_AT].split())
     if not found:
         found = _EVERY_STOP_WORD.intersection(text.split())
         if not found:
             return UNKNOWN
-    if len(found & _WORDS["en"]) > len(found & _NOT_ENGLISH_ALONE):
+    if len(found & _ENGLISH) > len(found & _NOT_ENGLISH_ALONE):
         return "en"  # as it would be counted below: most texts need no more
     best, second = 0, 0
     language = UNKNOWN
@@ -198,6 +199,13 @@ def language_of(folded: bytes) -> str:
         elif count > second:
             second = count
     return language if best > second else UNKNOWN
+
+
+def _han_in(folded: bytes, length: int) -> int:
+    """How many, in a text of Han and Latin alone. Symbols and emoji have more bytes than letters too."""
+    if b"\xf0" in folded or b"\xe2" in folded or b"\xc2" in folded:
+        return len(folded.translate(None, _NOT_HAN))
+    return (len(folded) - length) // 2
 
 
 def _by_script(folded: str) -> str | None:

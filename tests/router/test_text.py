@@ -100,6 +100,7 @@ def test_what_continues_a_word(char: str, part: bool) -> None:
         ("Great app 👍👍👍", "und"),
         ("Muy bueno 😍😍😍", "es"),
         ("€5", "und"),
+        ("££", "und"),
         ("★★★★★ the app is great", "en"),
         ("★★★★★", "und"),
         ("好用 👍👍👍", "zh"),
