@@ -312,6 +312,7 @@ async def _diagnose() -> list[dict[str, str]]:
     await check("database", _look_database, "is the server running, and does DATABASE_URL name it?")
     await check("log", _look_log, f"is it running, and does {_log_setting()} name it?")
     await check("mail", _look_mail)
+    await check("unknown mails", _look_unknown)
     await check("service", _look_service)
     return findings
 
@@ -423,6 +424,36 @@ async def _look_mail() -> str | tuple[str, str]:
     except (aiosmtplib.SMTPException, OSError) as error:
         return "failed", f"the mail server {server.host}:{server.port} does not answer ({error}): check SMTP_URL"
     return f"{server.host}:{server.port} answers"
+
+
+async def _look_unknown() -> str | tuple[str, str]:
+    """How many messages nobody knows the fate of, in all workspaces."""
+    try:
+        unknown = await _count_unknown(client.database_url())
+    except FlywheelError:  # no database, or it does not answer: another finding says so
+        return "not looked for: the database cannot be asked"
+    if not unknown:
+        return "none"
+    return "warning", (
+        f"{unknown} may or may not have reached their customers, and are not sent again:"
+        " `flywheel notifications --status unknown` lists them"
+    )
+
+
+async def _count_unknown(url: str) -> int:
+    from sqlalchemy import text
+
+    database = Database(url, application_name="flywheel-doctor", pool_size=1)
+    try:
+        async with database.transaction() as connection:
+            if (await connection.execute(text("SELECT to_regclass('published.notifications')"))).scalar_one() is None:
+                return 0
+            counted = await connection.execute(
+                text("SELECT count(*) FROM published.notifications WHERE status = 'unknown'")
+            )
+            return int(counted.scalar_one())
+    finally:
+        await database.close()
 
 
 async def _look_service() -> str | tuple[str, str]:

@@ -213,6 +213,28 @@ def case(case_id: str, json_: Json = False) -> None:
 
 
 @app.command()
+def notifications(
+    status: Annotated[
+        str | None, typer.Option(help="pending, sending, sent, withheld, failed, or unknown: nobody can know.")
+    ] = None,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    json_: Json = False,
+) -> None:
+    """List what was sent to customers, and what became of it."""
+    wanted = {"status": status, "cursor": cursor, "limit": limit}
+    params = {name: value for name, value in wanted.items() if value is not None}
+    page = client.call("closer", "GET", "/v1/notifications", params=params)
+    if json_:
+        show.as_json(page)
+        return
+    columns = ("case_id", "kind", "channel", "status", "reason", "created_at", "attempts")
+    show.table(columns, [[row[c] for c in columns] for row in page["items"]], empty="no such notification")
+    if page["next_cursor"]:
+        show.say(f"more: --cursor {page['next_cursor']}")
+
+
+@app.command()
 def ack(case_id: str, json_: Json = False) -> None:
     """Acknowledge a case: stops the acknowledge clock."""
     _do(case_id, "acknowledge", {}, json_)

@@ -20,11 +20,12 @@ from services.closer.commands import Command
 from services.closer.lists import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
-    NOTIFICATION_STATUSES,
+    STATUSES,
     Wanted,
     notifications,
     page,
     read_limit,
+    read_status,
     whole,
 )
 from services.closer.lookups import also_told, others_to_tell, unsubscribed_of
@@ -281,13 +282,15 @@ def routes_for(
     async def list_notifications(
         principal: reading,
         status: Annotated[
-            str | None, Query(description=f"One of {', '.join(NOTIFICATION_STATUSES)}; `unknown`: nobody can know.")
+            str | None,
+            Query(description=f"One of {', '.join(STATUSES)}. `unknown`: nobody can know whether the customer got it."),
         ] = None,
         cursor: str | None = None,
         limit: Annotated[str | None, Query(description=f"1 to {MAX_LIMIT}; {DEFAULT_LIMIT}.")] = None,
     ) -> dict[str, Any]:
-        """What customers were told, or not and why not, the newest first. No addresses and no words."""
-        return await notifications(database, links, principal.workspace, status, cursor, read_limit(limit))
+        """What was sent to customers, and what became of it; those of the newest cases first."""
+        wanted = read_status(status)
+        return await notifications(database, links, principal.workspace, wanted, cursor, read_limit(limit))
 
     @routes.get("/v1/sla/explain")
     async def explain(

@@ -1,4 +1,5 @@
-"""Cases as JSON: pages of them, and one with its timeline. Read from the published views, like everybody else."""
+"""Cases as JSON: pages of them, and one with its timeline; and what was sent to customers. Read from the published views,
+like everybody else."""
 
 import re
 from collections.abc import Mapping
@@ -16,15 +17,15 @@ from shared.database import Database
 from shared.events.case import State
 from shared.events.envelope import rfc3339
 from shared.links import Links
-from shared.web.problems import malformed, not_found
+from shared.web.problems import Problem, malformed, not_found
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_Q_CHARS = 200
 CURSOR = "cases-cursor"
-NOTIFICATIONS_CURSOR = "notifications-cursor"
-NOTIFICATION_STATUSES = ("pending", "sending", "sent", "unknown", "failed", "withheld")
 STATES: frozenset[str] = frozenset(get_args(State))
+NOTIFICATIONS_CURSOR = "notifications-cursor"
+STATUSES = ("pending", "sending", "sent", "withheld", "failed", "unknown")
 
 _COLUMNS = (
     "id, customer, team, theme, state, assignee, priority, tier, language, policy, opened_at, updated_at,"
@@ -118,40 +119,8 @@ def _after(links: Links, cursor: str, wanted: Wanted) -> str:
     payload = links.read(CURSOR, cursor, None)
     digest, _, after = (payload or "").partition("/")
     if digest != wanted.digest or not is_uuid(after):
-        raise malformed("cursor: take it from `next_cursor` of the page before, with the same filters")
+        raise _foreign_cursor()
     return after
-
-
-async def notifications(
-    database: Database, links: Links, workspace: str, status: str | None, cursor: str | None, limit: int
-) -> dict[str, Any]:
-    """Raises 400."""
-    if status is not None and status not in NOTIFICATION_STATUSES:
-        raise malformed(f"status: one of {', '.join(NOTIFICATION_STATUSES)}")
-    where, values = ["workspace = :workspace"], dict[str, Any](workspace=workspace, limit=limit + 1)
-    if status is not None:
-        where.append("status = :status")
-        values["status"] = status
-    if cursor is not None:
-        payload = links.read(NOTIFICATIONS_CURSOR, cursor, None)
-        asked, _, after = (payload or "").partition(" ")
-        at, _, identity = after.partition(" ")
-        if asked != (status or "-") or not identity:
-            raise malformed("cursor: take it from `next_cursor` of the page before, with the same filters")
-        where.append("(created_at, id) < (:at, :after)")
-        values |= {"at": datetime.fromisoformat(at), "after": identity}
-    statement = (
-        "SELECT id, case_id, feedback_id, kind, channel, language, status, reason, created_at, sent_at, attempts"  # noqa: S608
-        f" FROM published.notifications WHERE {' AND '.join(where)} ORDER BY created_at DESC, id DESC LIMIT :limit"
-    )
-    async with database.transaction() as connection:
-        rows = (await connection.execute(text(statement), values)).mappings().all()
-    next_cursor = None
-    if len(rows) > limit:
-        last = rows[limit - 1]
-        place = f"{status or '-'} {last['created_at'].isoformat()} {last['id']}"
-        next_cursor = links.sign(NOTIFICATIONS_CURSOR, place)
-    return {"items": [_plain(row) for row in rows[:limit]], "next_cursor": next_cursor}
 
 
 async def whole(database: Database, workspace: str, case_id: str) -> dict[str, Any]:
@@ -224,6 +193,51 @@ _TIMELINES = """
 SELECT data FROM published.timeline WHERE workspace = :workspace AND case_id = ANY(CAST(:merged AS uuid[]))
 ORDER BY case_id, sequence
 """
+
+
+# ── what was sent to customers ──
+
+
+def read_status(status: str | None) -> str | None:
+    """Raises 400."""
+    if status is not None and status not in STATUSES:
+        raise malformed(f"status: one of {', '.join(STATUSES)}")
+    return status
+
+
+async def notifications(
+    database: Database, links: Links, workspace: str, status: str | None, cursor: str | None, limit: int
+) -> dict[str, Any]:
+    """In the order of their primary key, the newest cases first, so that a page costs a page however many there are."""
+    where, values = ["workspace = :workspace"], dict[str, Any](workspace=workspace, limit=limit + 1)
+    if status is not None:
+        # One of ours, and written out: an index for one status is of no use to a parameter.
+        where.append(f"status = '{STATUSES[STATUSES.index(status)]}'")
+    if cursor is not None:
+        where.append("(case_id, kind, generation) < (CAST(:case_id AS uuid), :kind, CAST(:generation AS integer))")
+        values |= _after_notification(links, cursor, status)
+    statement = (
+        "SELECT id, case_id, kind, generation, channel, status, reason, created_at, attempts"  # noqa: S608
+        f" FROM published.notifications WHERE {' AND '.join(where)}"
+        " ORDER BY case_id DESC, kind DESC, generation DESC LIMIT :limit"
+    )
+    async with database.transaction() as connection:
+        rows = (await connection.execute(text(statement), values)).mappings().all()
+    items = [_plain(row) for row in rows[:limit]]
+    last = items[-1] if len(rows) > limit else None
+    key = f"{status or ''}/{last['case_id']}/{last['kind']}/{last['generation']}" if last is not None else None
+    return {"items": items, "next_cursor": links.sign(NOTIFICATIONS_CURSOR, key) if key is not None else None}
+
+
+def _after_notification(links: Links, cursor: str, status: str | None) -> dict[str, Any]:
+    parts = (links.read(NOTIFICATIONS_CURSOR, cursor, None) or "").split("/")
+    if len(parts) != 4 or parts[0] != (status or ""):
+        raise _foreign_cursor()
+    return {"case_id": parts[1], "kind": parts[2], "generation": int(parts[3])}
+
+
+def _foreign_cursor() -> Problem:
+    return malformed("cursor: take it from `next_cursor` of the page before, with the same filters")
 
 
 def _plain(row: Any) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from services.closer.channels import Unknown
 from tests.closer.served import Served, served
+from tests.closer.test_deliver import Sink, deliverer, once
 from tests.closer.test_page import routed_back, token_of
 from tests.closer.world import World, config_with, feedback
 
@@ -308,27 +310,50 @@ async def test_52_a_limit_or_cursor_that_is_none_of_ours_is_400(api: Served) -> 
         assert answer.json()["type"] == "/problems/malformed"
 
 
-async def test_what_became_of_each_mail_is_listed(api: Served) -> None:
-    values = [feedback(customer={"id": f"c-{n}", "email": f"{n}@example.com"}) for n in range(5)]
-    await api.world.take(*values, feedback(customer={"id": "c-9"}))
-    await api.world.rows("UPDATE closer.notification SET status = 'unknown', due_at = NULL WHERE status = 'pending'")
-    seen: list[str] = []
+async def test_mails_whose_fate_nobody_knows_are_listed_page_by_page(api: Served) -> None:
+    cases = [await opened(api, customer={"id": f"c-{n}", "email": f"c{n}@example.com"}) for n in range(4)]
+    sender = deliverer(api.world, Sink(answers=[Unknown("no answer")] * 3))
+    assert await once(sender) == 4
+    seen: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while True:
         page = (await api.get("/v1/notifications", status="unknown", limit="2", **cursor)).json()
-        seen += [item["id"] for item in page["items"]]
-        assert all(item["status"] == "unknown" for item in page["items"])
+        assert len(page["items"]) <= 2
+        seen += page["items"]
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
-    assert len(seen) == len(set(seen)) == 5
-    assert len((await api.get("/v1/notifications")).json()["items"]) == 6
-    assert "example.com" not in (await api.get("/v1/notifications")).text
-    for bad in ({"status": "lost"}, {"limit": "0"}, {"cursor": "x"}, {"status": "sent", **cursor}):
-        assert (await api.get("/v1/notifications", **bad)).status_code == 400, bad
+    everything = (await api.get("/v1/notifications")).json()["items"]
+    assert [row["case_id"] for row in everything] == sorted(cases, reverse=True)
+    assert [row for row in everything if row["status"] == "unknown"] == seen
+    assert len(seen) == 3
+    assert {(row["kind"], row["channel"], row["reason"], row["attempts"]) for row in seen} == {
+        ("heard", "email", "no answer", 1)
+    }
+    assert set(seen[0]) >= {"id", "case_id", "kind", "channel", "status", "reason", "created_at", "attempts"}
+    assert "example.com" not in str(everything)
+
+
+async def test_a_list_of_notifications_is_ones_own_and_asked_for_properly(api: Served) -> None:
+    for n in range(2):
+        await opened(api, customer={"id": f"c-{n}", "email": f"c{n}@example.com"})
+    cursor = (await api.get("/v1/notifications", limit="1")).json()["next_cursor"]
+    for params in (
+        {"status": "lost"},
+        {"status": "unknown' OR '1'='1"},
+        {"limit": "0"},
+        {"cursor": "x"},
+        {"cursor": cursor + "A"},
+        {"cursor": cursor, "status": "pending"},
+    ):
+        answer = await api.get("/v1/notifications", **params)
+        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/malformed"), params
     await api.world.rows("INSERT INTO shared.workspace (name) VALUES ('acme')")
-    other = await api.new_key("cases:read", workspace="acme")
-    assert (await api.http.get("/v1/notifications", headers=api.headers(other))).json()["items"] == []
+    acme = await api.new_key("cases:read", workspace="acme")
+    other = await api.http.get("/v1/notifications", headers=api.headers(acme))
+    assert other.json() == {"items": [], "next_cursor": None}
+    writer = await api.new_key("feedback:write")
+    assert (await api.http.get("/v1/notifications", headers=api.headers(writer))).status_code == 403
 
 
 async def test_sla_explain_answers_by_the_configuration_in_force(api: Served) -> None:

@@ -477,6 +477,29 @@ def test_topics_that_are_not_as_they_should_be_are_shown_and_set(up: Deployment,
     assert asked("topics", "apply", "--json").json == {"dry_run": False, "created": [], "changed": [], "left": []}
 
 
+def test_mails_whose_fate_nobody_knows_are_counted_by_the_doctor_and_listed(up: Deployment, asked: Flywheel) -> None:
+    def told() -> tuple[str, str]:
+        findings = asked("doctor", "--json").json["findings"]
+        return next((row["status"], row["message"]) for row in findings if row["check"] == "unknown mails")
+
+    assert told() == ("ok", "none")
+    lost = "DELETE FROM closer.notification WHERE status = 'unknown'"
+    asyncio.run(
+        _sql(
+            up,
+            "INSERT INTO closer.notification (case_id, kind, generation, workspace, channel, language, status, reason,"
+            " created_at) VALUES (gen_random_uuid(), 'heard', 1, 'default', 'email', 'en', 'unknown', 'no answer', now())",
+        )
+    )
+    status, message = told()
+    assert (status, message.partition(" ")[0]) == ("warning", "1")
+    command = message.partition("`")[2].partition("`")[0].split()
+    (row,) = asked(*command[1:], "--json").json["items"]
+    assert (row["status"], row["reason"]) == ("unknown", "no answer")
+    assert row["case_id"] in asked(*command[1:]).out
+    asyncio.run(_sql(up, lost))
+
+
 async def _sql(up: Deployment, statement: str) -> None:
     connection = await asyncpg.connect(json.loads((up.data_dir / "running.json").read_text())["database_url"])
     try:
