@@ -84,9 +84,9 @@ def config(flywheel: Flywheel, tmp_path: Path) -> Path:
     return tmp_path / "config"
 
 
-def edit(folder: Path, file: str, before: str, after: str) -> None:
+def edit(folder: Path, file: str, before: str, after: str, times: int = 1) -> None:
     text = (folder / file).read_text(encoding="utf-8")
-    assert text.count(before) == 1, f"{before!r} stands {text.count(before)} times in {file}"
+    assert text.count(before) == times, f"{before!r} stands {text.count(before)} times in {file}"
     (folder / file).write_text(text.replace(before, after), encoding="utf-8")
 
 
@@ -426,13 +426,8 @@ def test_an_edited_configuration_is_taken_up_or_refused_in_sight(up: Deployment,
 
     edit(config, "teams.yaml", "  - name: sales\n", "  - {name: logistics}\n  - name: sales\n")
     edit(config, "routing.yaml", "[{assign: logistik}, {tag: [delivery]}]", "[{assign: logistics}, {tag: [delivery]}]")
-    edit(config, "routing.yaml", 'not arrived", expect: {team: support', 'not arrived", expect: {team: logistics')
-    edit(
-        config,
-        "routing.yaml",
-        '快递三天了还没到", expect: {team: support',
-        '快递三天了还没到", expect: {team: logistics',
-    )
+    delivery = "expect: {{team: {}, tags: [delivery]"
+    edit(config, "routing.yaml", delivery.format("support"), delivery.format("logistics"), times=4)
     up.until(lambda: _explained(up)["team"] == "logistics")
 
     command = [*FLYWHEEL, "tail", "logistics", "--from-beginning", "--json"]
