@@ -8,8 +8,10 @@ Modules whose name begins with an underscore are helpers of their neighbours, no
 """
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -20,31 +22,43 @@ class BrokenPlugin(Misuse):
     """A plug-in package cannot be used: each line names a module and what is wrong with it."""
 
 
-def load(package: ModuleType, protocol: type) -> dict[str, Any]:
-    """The plug-ins of this package by their `NAME` (without one, by file name). Raises `BrokenPlugin`."""
+def load(package: ModuleType, protocol: type, within: str | None = None) -> dict[str, Any]:
+    """The plug-ins of this package by their `NAME` (without one, by file name). Raises `BrokenPlugin`.
+
+    `within`: the plug-ins are the modules of that name in the folders of this package, by the folder's name."""
     constants, functions = _required(protocol)
     found: dict[str, ModuleType] = {}
     wrong: list[str] = []
-    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
-        if info.name.startswith("_"):
-            continue
+    for place, path in _modules(package, within):
         try:
-            module = importlib.import_module(f"{package.__name__}.{info.name}")
+            module = importlib.import_module(path)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this file and is told with its name
-            wrong.append(f"{info.name}: cannot be imported: {type(error).__name__}: {error}")
+            wrong.append(f"{place}: cannot be imported: {type(error).__name__}: {error}")
             continue
         issues = [*_missing(module, constants), *_unlike(module, functions)]
-        wrong.extend(f"{info.name}: {issue}" for issue in issues)
-        name = getattr(module, "NAME", info.name)
+        wrong.extend(f"{place}: {issue}" for issue in issues)
+        name = getattr(module, "NAME", place)
         if not isinstance(name, str) or not name:
-            wrong.append(f"{info.name}: NAME must be a word")
+            wrong.append(f"{place}: NAME must be a word")
         elif name in found:
-            wrong.append(f"{info.name}: the name {name!r} is taken by {found[name].__name__.rpartition('.')[2]}")
+            wrong.append(f"{place}: the name {name!r} is taken by {found[name].__name__.rpartition('.')[2]}")
         else:
             found[name] = module
     if wrong:
         raise BrokenPlugin(f"{package.__name__} cannot be used:\n" + "\n".join(wrong))
     return found
+
+
+def _modules(package: ModuleType, within: str | None) -> Iterator[tuple[str, str]]:
+    """What a plug-in is called, and its module's path, in order."""
+    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
+        path = f"{package.__name__}.{info.name}"
+        if info.name.startswith("_"):
+            continue
+        if within is None:
+            yield info.name, path
+        elif info.ispkg and importlib.util.find_spec(f"{path}.{within}") is not None:
+            yield info.name, f"{path}.{within}"
 
 
 def _required(protocol: type) -> tuple[list[str], dict[str, list[str]]]:

@@ -26,9 +26,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from shared import tasks
 from shared.auth import Authenticator, Keys
 from shared.clock import Clock, DatabaseClock
-from shared.config import STARTER, Config, ConfigError, config_of, read_dir
+from shared.config import STARTER, Config, ConfigError, config_of, read_dir, version_of
+from shared.config.proof import prove
 from shared.config.store import ConfigStore
-from shared.config.teams import read_teams
+from shared.config.teams import Teams, read_teams
 from shared.database import Database
 from shared.database.migrate import upgrade
 from shared.errors import FlywheelError, Misuse, Transient
@@ -72,13 +73,13 @@ class Service(Protocol):
     hot_paths: Mapping[str, HotPath]
     """POSTs served before any framework, by path."""
     leads: bool
-    """Whether this service's `check` is deep enough to put a configuration in force."""
+    """Whether its process puts the changes of its folder in force. One does, so that no two folders take turns."""
 
     def check(self, config: Config) -> None:
-        """Raises `ConfigError` if this service could not work by it. Pure."""
+        """Raises `ConfigError` if this service could not work by it. Pure, and called in a thread: it may take long."""
 
     async def configure(self, config: Config) -> None:
-        """Work by it from now on. Called before `run`, and at each change. Raises `ConfigError`: the old one stays."""
+        """Work by it from now on; it was checked. Called before `run`, and at each change."""
 
     async def run(self) -> None:
         """Until cancelled. Handles `Transient` itself."""
@@ -151,48 +152,73 @@ class Process:
         """Where somebody is watching: what became of a changed configuration, in a sentence."""
         self._store = ConfigStore(runtime.database)
         self._offered: str | None = None
+        self._proved: Config | None = None
+        self._refused: str | None = None
+        """A version in force that we cannot work by."""
         self._unreadable = ""
 
     # ── configuration ──
 
     async def offer(self) -> None:
-        """Put our folder's configuration in force if it has changed since we last looked. Raises `ConfigError`."""
+        """Put our folder's configuration in force if it has changed since we last looked, and every service, here or
+        elsewhere, could work by it. Raises `ConfigError`."""
         leads = any(service.leads for service in self.services)
         if not leads and await self._store.version_in_force() is not None:
             return
-        config = config_of(read_dir(self.runtime.settings.config_dir or STARTER), self.runtime.settings.env)
-        if config.version == self._offered:
+        files = await asyncio.to_thread(read_dir, self.runtime.settings.config_dir or STARTER)
+        version = version_of(files)
+        if version == self._offered:
             return
-        self._offered = config.version
-        issues = []
-        for service in self.services:
-            try:
-                service.check(config)
-            except ConfigError as error:
-                issues.extend(error.issues)
-        if issues:
-            raise ConfigError(issues)
-        teams = read_teams(config.document("teams.yaml"))
+        self._offered = version
         try:
+            in_force = await self._store.version_in_force() == version
+            config, teams = await asyncio.to_thread(self._read, files, in_force)
             await self.runtime.log.ensure_topics(all_topics(teams.names))
-            if await self._store.version_in_force() != config.version:
+            if not in_force:
+                self._proved = config
                 await self._store.put_in_force(config)
-                _log.info("config.in_force", version=config.version)
+                _log.info("config.in_force", version=version)
         except Transient:
-            self._offered = None  # it is good, and offered again
+            self._offered = None  # nothing is wrong with it, and it is offered again
             raise
 
+    def _read(self, files: Mapping[str, str], in_force: bool) -> tuple[Config, Teams]:
+        """In a thread. What is in force was proved before; whether we can work by it, `follow` asks."""
+        config = config_of(files, self.runtime.settings.env)
+        if not in_force:
+            prove(config, {service.name: service.check for service in self.services})
+        return config, read_teams(config.document("teams.yaml"))
+
     async def follow(self) -> None:
-        """Work by the version in force, if it is another than ours."""
+        """Work by the version in force, if it is another than ours: all services of the process, or none. Raises
+        `ConfigError`, once for a version."""
         version = await self._store.version_in_force()
-        if version is None or (self.config is not None and version == self.config.version):
+        if version is None or version == self._refused or (self.config is not None and version == self.config.version):
             return
-        config = await self._store.load(version, self.runtime.settings.env)
+        config, self._proved = self._proved, None
+        if config is None or config.version != version:
+            config = await self._store.load(version, self.runtime.settings.env)
+        try:
+            await asyncio.to_thread(self._check, config)
+        except ConfigError:
+            self._refused = version
+            raise
         for service in self.services:
             await service.configure(config)
         if self.config is not None:
             self.tell(f"Configuration {config.version} is in force.")
         self.config = config
+
+    def _check(self, config: Config) -> None:
+        """In a thread."""
+        issues = []
+        for service in self.services:
+            try:
+                service.check(config)
+            except ConfigError as error:
+                issues += error.issues
+        if issues:
+            raise ConfigError(issues)
 
     async def _keep_configured(self) -> None:
         while True:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 from services.cli import EXPLICIT_CONFIG, client
-from shared import registry
 from shared.auth import Keys
 from shared.clock import YEARS, SystemClock
-from shared.config import FILES, STARTER, Config, ConfigError
+from shared.config import FILES, STARTER, ConfigError
+from shared.config.proof import checks, prove
 from shared.config.teams import read_teams
 from shared.database import Database
 from shared.database.migrate import head, upgrade
@@ -43,30 +43,7 @@ def where() -> str:
 
 def checked() -> Any:
     """The local configuration's ruleset, every file checked by its owner, every example proved."""
-    from services.closer.policy import check as check_sla
-    from services.router.rules import load
-
-    config = client.local_config()
-    issues = []
-    for check in (_check_sources, check_sla):
-        try:
-            check(config)
-        except ConfigError as error:
-            issues += error.issues
-    try:
-        ruleset = load(config)
-    except ConfigError as error:
-        raise ConfigError(issues + error.issues) from None
-    if issues:
-        raise ConfigError(issues)
-    return ruleset
-
-
-def _check_sources(config: Config) -> None:
-    from services.ingest import connectors
-    from services.ingest.sources import read_sources
-
-    read_sources(config.document("sources.yaml"), registry.load(connectors, connectors.Connector))
+    return prove(client.local_config(), checks())["router"]
 
 
 def explained(bodies: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

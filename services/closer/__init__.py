@@ -11,5 +11,5 @@ Its modules in the order an event meets them: `records` reads it, `handler` take
 `calendar` and `policy`) says what is due, `store` writes it all at once; `timers` says what has passed; `notify` says
 what the customer is owed, `render` puts it in words, `deliver` sends it through `channels`; `page` and `answers` are the
 customer's side, `api` (with
-`lists`) is the team's. `app` wires them.
+`lists`) is the team's. `app` wires them; `check` tells any process whether the closer could work by a configuration.
 """

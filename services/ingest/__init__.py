@@ -6,5 +6,6 @@ router: whether an event is a repeat or a conflict, and whose it is. 503 means *
 
 In the order an event meets them: `door` (who, how often), `api` and `webhooks` (the routes), `connectors` and
 `cloudevents` (other people's shapes), `tidy` (sloppy drafts made to fit), `normalize` (content → id, key, bytes),
-`publish` (many requests, one write). `sources` is sources.yaml, `limits` the token bucket.
+`publish` (many requests, one write). `sources` is sources.yaml, `limits` the token bucket; `check` tells
+any process whether ingest could work by a configuration.
 """

@@ -14,7 +14,7 @@ from services.ingest.door import Door, InForce, log
 from services.ingest.normalize import Builder
 from services.ingest.publish import Publisher
 from services.ingest.settings import IngestSettings, read_ingest_settings
-from services.ingest.sources import Sources, read_sources
+from services.ingest.sources import FILE, Sources, read_sources
 from services.ingest.webhooks import Webhooks
 from shared import registry
 from shared.config import Config
@@ -23,7 +23,6 @@ from shared.log import Producer
 from shared.runtime import Runtime
 
 PING_EVERY_S = 1.0
-FILE = "sources.yaml"
 
 _reachable = Gauge("ingest_log_reachable", "1 when the log answered when it was last asked.")
 

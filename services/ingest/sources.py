@@ -17,6 +17,7 @@ from shared.topics import DEFAULT_WORKSPACE
 if TYPE_CHECKING:
     from services.ingest.connectors import Connector
 
+FILE = "sources.yaml"
 Verify = Literal["signature", "header", "basic", "none"]
 Ranges = Mapping[str, tuple[float, float]]
 

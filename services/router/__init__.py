@@ -9,5 +9,5 @@ In the order an event meets them: `handler` (a batch, read → outputs and posit
 `feedback` (can it be read?), `text` (folding, script, language), `matcher` (every known word in one pass),
 `classify` over `lexicons` (sentiment, kind, urgency), `conditions` and `ruleset` (routing.yaml, loaded by `rules`),
 `actions/` (what a rule does), `route` (the decision), `outputs` (the messages). Beside them `sse` and `api` answer
-people, `asyncapi` describes the topics.
+people, `asyncapi` describes the topics; `check` tells any process whether the router could work by a configuration.
 """

@@ -27,6 +27,8 @@ class RouterService:
         settings = read_router_settings(runtime.settings.env)
         self._handler = Handler(runtime.log, runtime.clock, settings)
         self._config: Config | None = None
+        self._checked: Ruleset | None = None
+        """What the last check compiled: a thousand rules take seconds, so `configure` takes up this one."""
         self.routes: APIRouter = routes_for(runtime, self._in_force)
         self.hot_paths: Mapping[str, HotPath] = {}
 
@@ -36,10 +38,16 @@ class RouterService:
         return self._handler.ruleset, self._config
 
     def check(self, config: Config) -> None:
-        load(config)
+        self._compiled(config)
+
+    def _compiled(self, config: Config) -> Ruleset:
+        known = self._checked
+        if known is None or known.version != config.version:
+            known = self._checked = load(config)
+        return known
 
     async def configure(self, config: Config) -> None:
-        self._handler.ruleset = load(config)
+        self._handler.ruleset = self._compiled(config)
         self._config = config
         metrics.ruleset_rules.set(len(self._handler.ruleset.rules))
 

@@ -33,7 +33,8 @@ EXAMPLE_SOURCE = "example"
 
 
 def load(config: Config) -> Ruleset:
-    """Pure. Raises `ConfigError` with every issue found; examples are tried once all the rules can be read."""
+    """Pure. Raises `ConfigError` with every issue found; examples are tried once all the rules can be read, and where every
+    word of theirs is known (`Config.elsewhere`)."""
     teams = read_teams(config.document("teams.yaml"))
     document = config.document("routing.yaml")
     metrics = {**METRIC_RANGES, **_metrics(config.partly("sources.yaml"))}
@@ -48,7 +49,7 @@ def load(config: Config) -> Ruleset:
         metrics=metrics,
         examples=0,
     )
-    return replace(ruleset, examples=_prove(document, ruleset, teams))
+    return ruleset if document.unfilled else replace(ruleset, examples=_prove(document, ruleset, teams))
 
 
 def _rules(document: Document, parser: Parser) -> list[Rule]:

@@ -3,11 +3,11 @@
 `document`: YAML with a line and a column for every value. `${ENV}` is filled in where a file is read for its meaning,
 by each process from its own environment: one that never reads a file needs none of its variables. `teams`: teams.yaml, which more than one service reads.
 `store`: the version in force, in Postgres, the same for every process. What the other files mean is their own
-service's business: ingest reads sources.yaml, the router routing.yaml, the closer sla.yaml.
+service's business: ingest reads sources.yaml, the router routing.yaml, the closer sla.yaml. `proof`: asks all of them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ FILES = ("sources.yaml", "teams.yaml", "routing.yaml", "sla.yaml")
 STARTER = Path(__file__).resolve().parents[2] / "deploy" / "config"
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
-__all__ = ["FILES", "STARTER", "Config", "ConfigError", "Document", "Issue", "config_of", "read_dir"]
+__all__ = ["FILES", "STARTER", "Config", "ConfigError", "Document", "Issue", "config_of", "read_dir", "version_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,20 @@ class Config:
     written: Mapping[str, Document]
     """As they stand, `${ENV}` unfilled: to be shown, never to be worked by."""
     env: Mapping[str, str]
+    is_elsewhere: bool = False
     _read: dict[str, Document] = field(default_factory=dict, repr=False, compare=False)
 
     def document(self, file: str) -> Document:
         """That file, to be worked by. Raises `ConfigError` naming each variable that is not set, where it stands."""
         found = self._read.get(file)
         if found is None:
-            found = self._read[file] = parse(file, self.files[file], self.env)
+            found = self._read[file] = parse(file, self.files[file], self.env, partly=self.is_elsewhere)
         return found
+
+    def elsewhere(self) -> "Config":
+        """The same, to be judged in the stead of a service that runs elsewhere: its variables may be set there alone, so
+        a value that holds one of them is left to it (`Issue.unsure`)."""
+        return replace(self, is_elsewhere=True, _read={})
 
     def partly(self, file: str) -> Document:
         """That file as far as this process knows its variables: of another service's file, the part that concerns us."""
@@ -77,8 +83,13 @@ def config_of(files: Mapping[str, str], env: Mapping[str, str] = NO_VARIABLES) -
             issues.extend(error.issues)
     if issues:
         raise ConfigError(issues)
+    return Config(version_of(files), dict(files), documents, env)
+
+
+def version_of(files: Mapping[str, str]) -> str:
+    """A hash of their content: the same for who can read them and who cannot."""
     digest = sha256()
     for name in FILES:
         data = files[name].encode()
         digest.update(len(data).to_bytes(8, "big") + data)
-    return Config(digest.hexdigest()[:12], dict(files), documents, env)
+    return digest.hexdigest()[:12]

@@ -7,7 +7,7 @@ in quotes always a word, else maybe a number. `$${NAME}` stands for itself.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -34,6 +34,8 @@ class Issue:
     line: int
     column: int
     message: str
+    unsure: bool = field(default=False, compare=False)
+    """Within it stands a variable that is not set here: whoever has it may find nothing wrong."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}" if self.line else f"{self.file}: {self.message}"
@@ -54,6 +56,8 @@ class Document:
     file: str
     data: Any
     marks: Mapping[Path, tuple[int, int]]
+    unfilled: frozenset[Path] = frozenset()
+    """Values whose variable is not set here, where the file was read `partly`."""
 
     def issue(self, path: Path, message: str) -> Issue:
         """An issue at that value, or at the nearest one around it that was written."""
@@ -62,7 +66,8 @@ class Document:
             at = at[:-1]
         line, column = self.marks.get(at, (1, 1))
         where = ".".join(str(part) for part in path)
-        return Issue(self.file, line, column, f"{where}: {message}" if where else message)
+        unsure = any(_within(path, one) or _within(one, path) for one in self.unfilled)
+        return Issue(self.file, line, column, f"{where}: {message}" if where else message, unsure)
 
     def error(self, path: Path, message: str) -> ConfigError:
         return ConfigError([self.issue(path, message)])
@@ -89,7 +94,7 @@ def parse(file: str, text: str, env: Mapping[str, str] | None, *, partly: bool =
     data = builder.build(root, ()) if root is not None else None
     if builder.issues:
         raise ConfigError(builder.issues)
-    return Document(file, data, builder.marks)
+    return Document(file, data, builder.marks, frozenset(builder.unfilled))
 
 
 def _compose(text: str) -> Any:
@@ -105,6 +110,7 @@ class _Builder:
         self.env = env
         self.partly = partly
         self.marks: dict[Path, tuple[int, int]] = {}
+        self.unfilled: set[Path] = set()
         self.issues: list[Issue] = []
         self.nodes = 0
 
@@ -114,7 +120,7 @@ class _Builder:
             raise ConfigError([self.at(node, "is too large or too deep")])
         self.marks.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
         if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node)
+            return self.scalar(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(child, (*path, index)) for index, child in enumerate(node.value)]
         assert isinstance(node, yaml.MappingNode)
@@ -132,10 +138,10 @@ class _Builder:
             found[key] = self.build(child, (*path, key))
         return found
 
-    def scalar(self, node: yaml.ScalarNode) -> Any:
+    def scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         value = str(node.value)
         if "${" in value:
-            value = self.expand(node, value)
+            value = self.expand(node, value, path)
         if node.style in {"'", '"', "|", ">"}:
             return value
         if value in {"", "~", "null", "Null", "NULL"}:
@@ -150,7 +156,7 @@ class _Builder:
             return float(value)
         return value
 
-    def expand(self, node: yaml.Node, value: str) -> str:
+    def expand(self, node: yaml.Node, value: str, path: Path) -> str:
         def fill(match: re.Match[str]) -> str:
             if match[0].startswith("$$"):
                 return match[0][1:] if self.env is not None else match[0]
@@ -158,6 +164,7 @@ class _Builder:
                 return match[0]
             if match[1] not in self.env:
                 if self.partly:
+                    self.unfilled.add(path)
                     return match[0]
                 self.issues.append(self.at(node, f"the environment variable {match[1]} is not set"))
                 return ""
@@ -167,6 +174,10 @@ class _Builder:
 
     def at(self, node: yaml.Node, message: str) -> Issue:
         return Issue(self.file, node.start_mark.line + 1, node.start_mark.column + 1, message)
+
+
+def _within(inner: Path, outer: Path) -> bool:
+    return inner[: len(outer)] == outer
 
 
 def _path(loc: tuple[str | int, ...]) -> Path:

@@ -4,6 +4,7 @@ A process that may lead (it holds the router, whose check is the deepest) offers
 change: checked whole, then the topics of every team made, then put in force. Every process follows what is in force.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 from sqlalchemy import func, select
@@ -30,7 +31,7 @@ class ConfigStore:
         async with self._database.transaction() as connection:
             query = select(config_version.c.files).where(config_version.c.version == version)
             files: Mapping[str, str] = (await connection.execute(query)).scalar_one()
-            return config_of(files, env)
+        return await asyncio.to_thread(config_of, files, env)
 
     async def put_in_force(self, config: Config) -> None:
         async with self._database.transaction() as connection:

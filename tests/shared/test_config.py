@@ -6,6 +6,7 @@ import pytest
 
 from shared.config import FILES, STARTER, ConfigError, config_of, read_dir
 from shared.config.document import parse
+from shared.config.proof import checks, prove
 from shared.config.store import ConfigStore
 from shared.config.teams import minutes, read_teams, weekdays
 from shared.database import Database
@@ -96,6 +97,26 @@ def test_a_process_needs_the_variables_of_the_files_it_reads() -> None:
     with pytest.raises(ConfigError, match="SECRET is not set"):
         config.document("sources.yaml")
     assert config.version == config_of(files).version, "what is in force is what was written, the same everywhere"
+
+
+def test_what_a_variable_of_another_process_may_mend_is_unsure() -> None:
+    files = read_dir(STARTER)
+    zones = 'zone: "${ZONE}", days: {mon-fri: ["09:00-17:30"]'
+    files["teams.yaml"] = files["teams.yaml"].replace('zone: UTC, days: {mon-fri: ["09:00-17:30"]', zones)
+    files["teams.yaml"] = files["teams.yaml"].replace('mon-fri: ["08:00', 'mon-frx: ["08:00')
+    with pytest.raises(ConfigError) as caught:
+        read_teams(config_of(files).elsewhere().document("teams.yaml"))
+    assert [issue.unsure for issue in caught.value.issues] == [False, True]
+    with pytest.raises(ConfigError) as caught:
+        prove(config_of(files), {})
+    assert ["not a day" in issue.message for issue in caught.value.issues] == [True]
+    with pytest.raises(ConfigError, match="ZONE is not set"):
+        prove(config_of(files), checks())
+
+
+def test_every_service_that_works_by_a_file_says_what_it_makes_of_it() -> None:
+    assert sorted(checks()) == ["closer", "ingest", "router"]
+    assert sorted(prove(config_of(read_dir(STARTER)), {})) == ["closer", "ingest", "router"]
 
 
 @pytest.mark.parametrize(

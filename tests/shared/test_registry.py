@@ -46,6 +46,18 @@ def test_what_is_in_the_folder_is_found(folder: Path) -> None:
     assert found["good"].work("ab", 2) == "abab"
 
 
+def test_one_module_of_each_folder_is_found_by_the_folders_name(folder: Path) -> None:
+    for name in ("ingest", "router", "console"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("")
+    (folder / "all.py").write_text("raise RuntimeError('never imported')")
+    (folder / "ingest" / "check.py").write_text(GOOD.replace("NAME = 'good'", "NAME = 'ingest'"))
+    assert sorted(load(package(), Worker, within="check")) == ["ingest"]
+    (folder / "router" / "check.py").write_text("NAME = 'router'\nLIMIT = 3\n")
+    with pytest.raises(BrokenPlugin, match=r"router: work\(value, times\) is missing"):
+        load(package(), Worker, within="check")
+
+
 def test_an_empty_folder_has_none(folder: Path) -> None:
     assert load(package(), Worker) == {}
 

@@ -1,6 +1,9 @@
-"""The life of a process: a start that waits, and says so; an end that is asked for, and one that nobody asked for."""
+"""The life of a process: a start that waits, and says so; a configuration that is taken up whole or refused whole; an end
+that is asked for, and one that nobody asked for."""
 
 import asyncio
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ from services.console.app import build
 from services.ingest.app import build as ingest
 from services.router.app import build as router
 from shared import patience, tasks
+from shared.config import FILES, STARTER, ConfigError
+from shared.config.store import ConfigStore
+from shared.database import Database
 from shared.errors import Transient
 from shared.log import postgres as postgres_log
 from shared.runtime import Process, Runtime, Service, serve
@@ -21,6 +27,7 @@ from tests.brokers import free_port
 from tests.forwarding import Forwarding, forwarding
 
 WAIT_S = 30.0
+MANY_RULES = 600
 PASSING = {"Event.wait", "fetch", "LifespanOn.main", "_deadline.<locals>.watch"}
 """Waiting dies of nothing, a read has somebody who waits for it, and uvicorn looks after its own."""
 EVERY_SERVICE = [ingest, router, closer, build]
@@ -110,6 +117,139 @@ SERVERS: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("url", "server"), SERVERS)
 def test_an_address_is_told_without_its_password(url: str, server: str) -> None:
     assert patience.server_of(url) == server
+
+
+# ── a configuration, whichever services run here ──
+
+BAD: list[tuple[str, str, str, str]] = [
+    ("sla.yaml", "acknowledge: 8h", "acknowledge: soonish", "sla.yaml:14:21: .*'soonish' is not a duration"),
+    ("sources.yaml", "sources: []", "sources: [{name: z, connector: zendek, verify: none}]", "sources.yaml:15:21: .*no con"),
+    ("sources.yaml", "sources: []", "sources: [{name: z, connector: standard, secrets: [x]}]", "sources.yaml:15:11: .*whsec"),
+    ("routing.yaml", "then: [{assign: product}, {tag: [bug]}]", "then: [{assign: produkt}]", 'routing.yaml:.*"product"'),
+    ("teams.yaml", "default_team: support", "default_team: nobody", "teams.yaml:.*not among the teams"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "config"
+    made.mkdir()
+    for name in FILES:
+        (made / name).write_bytes((STARTER / name).read_bytes())
+    return made
+
+
+def edit(folder: Path, file: str, before: str, after: str) -> None:
+    text = (folder / file).read_text(encoding="utf-8")
+    assert text.count(before) == 1, f"{before!r} stands {text.count(before)} times in {file}"
+    (folder / file).write_text(text.replace(before, after), encoding="utf-8")
+
+
+async def in_force(database_url: str) -> str | None:
+    database = Database(database_url)
+    try:
+        return await ConfigStore(database).version_in_force()
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize("service", EVERY_SERVICE, ids=["ingest", "router", "closer", "console"])
+async def test_the_first_to_start_puts_nothing_in_force_that_another_would_refuse(
+    database_url: str, folder: Path, tmp_path: Path, service: Any
+) -> None:
+    settings = read_settings(
+        {"DATABASE_URL": database_url, "FLYWHEEL_SECRET": "s"}, data_dir=tmp_path, config_dir=folder
+    )
+    for file, before, after, says in BAD:
+        edit(folder, file, before, after)
+        with pytest.raises(ConfigError, match=says):
+            await Start(settings, service).up()
+        edit(folder, file, after, before)
+    assert await in_force(database_url) is None
+
+
+async def test_run_apart_what_one_would_refuse_goes_into_force_for_none(
+    database_url: str, folder: Path, tmp_path: Path
+) -> None:
+    settings = read_settings(
+        {"DATABASE_URL": database_url, "FLYWHEEL_SECRET": "s"}, data_dir=tmp_path, config_dir=folder
+    )
+    starts = [Start(settings, service) for service in EVERY_SERVICE]
+    processes = [await start.up() for start in starts]
+    leading = processes[1]
+    old = await in_force(database_url)
+    for file, before, after, says in BAD:
+        said: asyncio.Queue[str] = asyncio.Queue()
+        leading.tell = said.put_nowait
+        edit(folder, file, before, after)
+        async with asyncio.timeout(WAIT_S):
+            refusal = await said.get()
+        assert "the one before stays in force" in refusal
+        assert re.search(says, refusal), refusal
+        assert await in_force(database_url) == old
+        assert {process.config and process.config.version for process in processes} == {old}
+        edit(folder, file, after, before)
+    edit(folder, "sla.yaml", "acknowledge: 8h", "acknowledge: 5h")
+    async with asyncio.timeout(WAIT_S):
+        while {process.config and process.config.version for process in processes} == {old}:
+            await asyncio.sleep(0.05)
+    for process, start in zip(processes, starts, strict=True):
+        process.runtime.stopping.set()
+        async with asyncio.timeout(WAIT_S):
+            await start.task
+
+
+async def test_what_only_another_process_can_fill_in_is_left_to_that_one(
+    database_url: str, folder: Path, tmp_path: Path
+) -> None:
+    """The closer's variable is not set for the router: neither refuses for it, and the closer says what it holds."""
+    edit(folder, "sla.yaml", "acknowledge: 8h", 'acknowledge: "${SOON}"')
+
+    def settings(**env: str) -> Settings:
+        known = {"DATABASE_URL": database_url, "FLYWHEEL_SECRET": "s", **env}
+        return read_settings(known, data_dir=tmp_path, config_dir=folder)
+
+    leading = Start(settings(), router)
+    process = await leading.up()
+    assert await in_force(database_url) is not None
+    for env, says in (({}, "SOON is not set"), ({"SOON": "soonish"}, "not a duration")):
+        with pytest.raises(ConfigError, match=f"sla.yaml:14:.*{says}"):
+            await Start(settings(**env), closer).up()
+    following = Start(settings(SOON="5h"), closer)
+    (await following.up()).runtime.stopping.set()
+    process.runtime.stopping.set()
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(leading.task, following.task)
+
+
+async def test_a_large_configuration_is_taken_up_beside_the_work_and_compiled_once(
+    database_url: str, folder: Path, tmp_path: Path
+) -> None:
+    settings = read_settings(
+        {"DATABASE_URL": database_url, "FLYWHEEL_SECRET": "s"}, data_dir=tmp_path, config_dir=folder
+    )
+    start = Start(settings, router)
+    process = await start.up()
+    rule = "  - {name: r%d, when: {text: {contains: word%d}}, then: [{assign: product}], examples: [{text: word%d}]}\n"
+    before = process.config
+    began, longest = time.process_time(), 0.0
+    (folder / "routing.yaml").write_text("rules:\n" + "".join(rule % (n, n, n) for n in range(MANY_RULES)))
+    async with asyncio.timeout(WAIT_S):
+        while process.config is before:
+            turn = time.thread_time()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.thread_time() - turn)
+    took = time.process_time() - began
+    assert longest < took / 5, f"one turn of the loop worked {longest:.2f} s of {took:.2f} s"
+    (service,) = process.services
+    assert process.config is not None
+    ruleset = service._in_force()[0]  # type: ignore[attr-defined]
+    service.check(process.config)
+    await service.configure(process.config)
+    assert service._in_force()[0] is ruleset  # type: ignore[attr-defined]
+    process.runtime.stopping.set()
+    async with asyncio.timeout(WAIT_S):
+        await start.task
 
 
 # ── an end that nobody asked for ──
