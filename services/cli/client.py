@@ -7,7 +7,8 @@ the data folder's `api-key`.
 
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,9 @@ from shared.settings import DEFAULT_DATA_DIR
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 RUNNING = "running.json"
+RETRY_S, RETRY_LEAST_S, RETRY_MOST_S = 2.0, 0.1, 30.0
+_PASSING = {408, 429, 500, 502, 503, 504}
+"""What a service answers that is starting, stopping or waiting for its database: no reason to give a stream up."""
 Part = Literal["ingest", "router", "closer", "console"]
 
 
@@ -67,13 +71,13 @@ def database_url() -> str:
     return running.database_url
 
 
-def base_url(part: Part) -> str:
+def base_url(part: Part, otherwise: str = DEFAULT_URL) -> str:
     environ = os.environ
     given = environ.get("FLYWHEEL_URL") or environ.get(f"{part.upper()}_URL")
     if given:
         return given.rstrip("/")
     running = Running.find()
-    return running.url if running else DEFAULT_URL
+    return running.url if running else otherwise
 
 
 def api_key() -> str:
@@ -118,36 +122,94 @@ def call(part: Part, method: str, path: str, *, content_type: str = "application
     return _json(response)
 
 
-def events(part: Part, path: str, params: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Server-sent events, for ever: `{"id": …, "event": …, "data": …}`. Resumes where it broke off."""
-    last = ""
+# ── server-sent events ──
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where we are in a stream, over all its connections."""
+
+    last: str = ""
+    """The last id: what comes next stands behind it."""
+    retry_s: float = RETRY_S
+    is_open: bool = False
+    was_open: bool = False
+    failures: int = 0
+
+    def opened(self) -> None:
+        self.is_open = self.was_open = True
+        self.failures = 0
+
+    def note(self, event: Mapping[str, str]) -> None:
+        """An id counts without data too: it says where the stream begins."""
+        if "\0" not in event.get("id", ""):
+            self.last = event.get("id", self.last)
+        if (asked := event.get("retry", "")).isascii() and asked.isdigit():
+            self.retry_s = min(int(asked[:9]) / 1000, RETRY_MOST_S)
+
+    def pause_s(self) -> float:
+        """How long to wait for the next try: as the server asked, then ever longer."""
+        pause = min(max(self.retry_s, RETRY_LEAST_S) * 2.0**self.failures, RETRY_MOST_S)
+        self.failures = min(self.failures + 1, 10)
+        return pause
+
+
+def events(part: Part, path: str, params: dict[str, str], tell: Callable[[str], None]) -> Iterator[dict[str, str]]:
+    """Server-sent events, for ever: `{"id": …, "event": …, "data": …}`.
+
+    A stream that ends or breaks is taken up again behind its last id once the service is back; `tell` hears once each
+    time that we wait. Raises `Transient` when nobody answers from the start, `Refused` for what waiting does not mend.
+    """
+    place, url = _Place(), DEFAULT_URL
     while True:
-        headers = {"Authorization": f"Bearer {api_key()}", "Accept": "text/event-stream"}
-        if last:
-            headers["Last-Event-ID"] = last
+        url, why = base_url(part, otherwise=url), "the stream ended"
         try:
-            timeout = httpx2.Timeout(10, read=60)
-            with httpx2.stream(
-                "GET", base_url(part) + path, params=params, headers=headers, timeout=timeout
-            ) as response:
-                if response.status_code != 200:
-                    response.read()
-                    _json(response)
-                event: dict[str, str] = {}
-                for line in response.iter_lines():
-                    if not line:
-                        if "data" in event:
-                            last = event.get("id", last)
-                            yield event
-                        event = {}
-                    elif not line.startswith(":"):
-                        name, _, value = line.partition(":")
-                        value = value.removeprefix(" ")
-                        event[name] = f"{event[name]}\n{value}" if name == "data" and name in event else value
-        except httpx2.ConnectError as error:
-            raise Transient(f"nobody answers at {base_url(part)} ({error}): is `flywheel up` running?") from None
-        except httpx2.HTTPError:
-            continue  # the connection broke: go on behind the last event
+            yield from _connection(url + path, params, place)
+        except httpx2.HTTPError as error:
+            why = f"the connection to {url} was lost ({error})"
+            if not place.was_open:
+                raise Transient(f"nobody answers at {url} ({error}): is `flywheel up` running?") from None
+        except Refused as error:
+            why = str(error)
+            if not place.was_open or error.status not in _PASSING:
+                raise
+        if place.is_open:
+            place.is_open = False
+            tell(f"{why}: waiting for the service, then going on behind the last event (Ctrl-C ends)")
+        time.sleep(place.pause_s())
+
+
+def _connection(url: str, params: dict[str, str], place: _Place) -> Iterator[dict[str, str]]:
+    headers = {"Authorization": f"Bearer {api_key()}", "Accept": "text/event-stream"}
+    if place.last:
+        headers["Last-Event-ID"] = place.last
+    with httpx2.stream("GET", url, params=params, headers=headers, timeout=httpx2.Timeout(10, read=60)) as response:
+        if response.status_code != 200:
+            response.read()
+            _json(response)
+            raise Refused(response.status_code, {"title": "this is no stream of events"})
+        place.opened()
+        for event in blocks(response.iter_text()):
+            place.note(event)
+            if "data" in event:
+                yield event
+
+
+def blocks(chunks: Iterable[str]) -> Iterator[dict[str, str]]:
+    """The fields of each block of a stream that came whole. A line ends where SSE says so and nowhere else: a text may
+    hold what Python, too, takes for the end of one."""
+    event: dict[str, str] = {}
+    rest = ""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split("\n")
+        for line in (line.removesuffix("\r") for line in lines):
+            if not line:
+                yield event
+                event = {}
+            elif not line.startswith(":"):
+                name, _, value = line.partition(":")
+                value = value.removeprefix(" ")
+                event[name] = f"{event[name]}\n{value}" if name == "data" and name in event else value
 
 
 def _json(response: httpx2.Response) -> Any:

@@ -36,6 +36,11 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
+def warn(text: str) -> None:
+    """For people, beside the data."""
+    print(f"flywheel: {text}", file=sys.stderr, flush=True)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "nothing") -> None:
     """A row a line under its headings; where there is none, what there is none of, on stderr."""
     if not rows:

@@ -72,7 +72,7 @@ def tail(
     """Follow what is routed to a team, until Ctrl-C."""
     start = {"from": "beginning" if from_beginning else "end"}
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-        for event in client.events("router", f"/v1/teams/{team}/feedback", start):
+        for event in client.events("router", f"/v1/teams/{team}/feedback", start, show.warn):
             value = json.loads(event["data"])
             show.as_lines([value]) if json_ else show.say(_tailed(value))
 

@@ -1,7 +1,7 @@
 """A team's topic as server-sent events, for teams without Kafka: committed records only, resumable anywhere.
 
 The event's id is a position over all partitions, opaque to the client: whoever sends it back as `Last-Event-ID` goes
-on exactly behind that event, on any process. It is signed with the topic's name, so a changed or borrowed one is
+on exactly behind that event, on any process; the first block bears the position at which the stream begins. It is signed with the topic's name, so a changed or borrowed one is
 refused instead of being read from the wrong place. The client's pace is ours: the next records are read when the
 last ones were taken.
 """
@@ -75,6 +75,12 @@ async def events(
                 positions[record.partition] = record.offset + 1
                 kind = dict(record.headers).get("ce_type", b"message")
                 yield frame(cursors.text(topic, positions), kind, record.value)
+
+
+def opening(topic: str, cursor: str) -> bytes:
+    """The first block, sent at once: an id without data, which a client keeps. Who followed from the end and was cut off
+    before anything came thus resumes where it began, and not at an end that has moved on meanwhile."""
+    return f"retry: {RETRY_MS}\nid: {cursor}\n: {topic}\n\n".encode()
 
 
 def frame(cursor: str, kind: bytes, value: bytes) -> bytes:

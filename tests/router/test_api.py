@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
+import signal
 import uuid
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +16,8 @@ import httpx2
 import pytest
 from sqlalchemy import insert
 
+from services.cli.client import blocks
+from services.router import sse
 from services.router.api import MAX_EXPLAINED
 from services.router.app import build
 from services.router.sse import BadCursor, Cursors, frame
@@ -21,9 +26,10 @@ from shared.config import ConfigError, config_of, read_dir
 from shared.database.tables import workspace
 from shared.log import Message
 from shared.runtime import Process, serve
-from shared.settings import read_settings
+from shared.settings import Settings, read_settings
 from shared.topics import RECEIVED
 from tests.brokers import free_port
+from tests.deployment import FLYWHEEL, REPOSITORY
 from tests.router.rulesets import TEAMS
 from tests.router.test_handler import message, new_id
 
@@ -53,7 +59,7 @@ class Served:
 
 
 @pytest.fixture
-async def served(database_url: str, tmp_path: Path) -> AsyncIterator[Served]:
+async def settings(database_url: str, tmp_path: Path) -> Settings:
     config = tmp_path / "config"
     config.mkdir()
     for name, text in {
@@ -63,13 +69,22 @@ async def served(database_url: str, tmp_path: Path) -> AsyncIterator[Served]:
         "sla.yaml": "policies: [{name: default, acknowledge: 8h}]",
     }.items():
         (config / name).write_text(text)
-    settings = read_settings({"FLYWHEEL_SECRET": "s"}, data_dir=tmp_path, config_dir=config).with_database(database_url)
+    return read_settings({"FLYWHEEL_SECRET": "s"}, data_dir=tmp_path, config_dir=config).with_database(database_url)
+
+
+@pytest.fixture
+async def served(settings: Settings) -> AsyncIterator[Served]:
+    async with serving(settings, free_port()) as router:
+        yield router
+
+
+@asynccontextmanager
+async def serving(settings: Settings, port: int) -> AsyncIterator[Served]:
     started: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
 
     async def tell(process: Process) -> None:
         started.set_result(process)
 
-    port = free_port()
     task = asyncio.create_task(serve(settings, [build], name="router", host="127.0.0.1", port=port, started=tell))
     either: set[asyncio.Future[Any]] = {task, started}
     done, _ = await asyncio.wait(either, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
@@ -77,7 +92,8 @@ async def served(database_url: str, tmp_path: Path) -> AsyncIterator[Served]:
         task.result()
     process = await started
     created = await Keys(process.runtime.database, process.runtime.clock).create("default", "test", ["feedback:read"])
-    yield Served(process, f"http://127.0.0.1:{port}", created.key, config)
+    assert settings.config_dir is not None
+    yield Served(process, f"http://127.0.0.1:{port}", created.key, settings.config_dir)
     process.runtime.stopping.set()
     async with asyncio.timeout(PATIENCE_S):
         await task
@@ -95,12 +111,18 @@ async def streaming(
 
 
 async def _events(response: httpx2.Response) -> AsyncIterator[dict[str, str]]:
+    async for event in _blocks(response):
+        if "data" in event:
+            yield event
+
+
+async def _blocks(response: httpx2.Response) -> AsyncIterator[dict[str, str]]:
     event: dict[str, str] = {}
     async for line in response.aiter_lines():
-        if not line and "data" in event:
+        if not line:
             yield event
             event = {}
-        elif line and not line.startswith(":"):
+        elif not line.startswith(":"):
             name, _, content = line.partition(": ")
             event[name] = content
 
@@ -144,6 +166,117 @@ async def test_from_the_end_only_what_comes_now(served: Served) -> None:
         async with streaming(client, "support", start="end") as events:
             await served.post(message(after))
             assert ids(await take(events, 1)) == [after]
+
+
+async def test_what_came_while_a_silent_follower_was_cut_off_is_not_lost(served: Served) -> None:
+    """From the end, and nothing came before the cut: the first block already says where the follower stands."""
+    async with served.client() as client:
+        url = "/v1/teams/support/feedback"
+        async with client.stream("GET", url, params={"from": "end"}) as response:
+            async with asyncio.timeout(PATIENCE_S):
+                opening = await anext(_blocks(response))
+        assert "data" not in opening
+        missed = new_id()
+        await served.post(message(missed))
+        async with streaming(client, "support") as events:
+            await take(events, 1)  # it is routed
+        async with streaming(client, "support", start="end", last=opening["id"]) as events:
+            assert ids(await take(events, 1)) == [missed]
+
+
+async def test_tail_goes_on_where_it_was_when_the_service_comes_back(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "RETRY_MS", 100)
+    port = free_port()
+    async with serving(settings, port) as router:
+        env = {**os.environ, "FLYWHEEL_URL": router.url, "FLYWHEEL_API_KEY": router.key}
+        tail = await asyncio.create_subprocess_exec(
+            *FLYWHEEL,
+            "tail",
+            "support",
+            "--from-beginning",
+            "--json",
+            cwd=REPOSITORY,
+            env=env,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        try:
+            before = new_id()
+            await router.post(message(before))
+            assert await _tailed(tail) == before
+        except BaseException:
+            tail.kill()
+            raise
+    try:
+        assert b"waiting for the service" in await _line(tail.stderr)
+        for _ in range(2):
+            async with serving(settings, port) as router:
+                after = new_id()
+                await router.post(message(after))
+                assert await _tailed(tail) == after, "neither what it had already nor less"
+            assert b"waiting for the service" in await _line(tail.stderr)
+        tail.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await tail.communicate() == (b"", b"")
+        assert tail.returncode == 0
+    finally:
+        if tail.returncode is None:
+            tail.kill()
+            await tail.wait()
+
+
+async def test_tail_gives_up_when_its_key_is_taken_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "RETRY_MS", 100)
+    port = free_port()
+    async with serving(settings, port) as router:
+        env = {**os.environ, "FLYWHEEL_URL": router.url, "FLYWHEEL_API_KEY": router.key}
+        tail = await asyncio.create_subprocess_exec(
+            *FLYWHEEL,
+            "tail",
+            "support",
+            "--from-beginning",
+            "--json",
+            cwd=REPOSITORY,
+            env=env,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        await router.post(message(new_id()))
+        assert await _tailed(tail)
+        keys = Keys(router.process.runtime.database, router.process.runtime.clock)
+        for key in await keys.list("default"):
+            await keys.revoke("default", key.id)
+    try:
+        assert b"waiting for the service" in await _line(tail.stderr)
+        async with serving(settings, port):
+            async with asyncio.timeout(PATIENCE_S):
+                _, said = await tail.communicate()
+        assert tail.returncode == 1
+        assert b"(401)" in said
+    finally:
+        if tail.returncode is None:
+            tail.kill()
+            await tail.wait()
+
+
+async def _line(stream: asyncio.StreamReader | None) -> bytes:
+    assert stream is not None
+    async with asyncio.timeout(PATIENCE_S):
+        return await stream.readline()
+
+
+async def _tailed(tail: asyncio.subprocess.Process) -> str:
+    return str(json.loads(await _line(tail.stdout))["id"])
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_a_stream_is_read_in_whatever_pieces_it_comes(size: int) -> None:
+    said = "one\u2028two\x85three\x0bfour"
+    stream = f"retry: 5\nid: a\n: x\n\nid: b\r\nevent: e\r\ndata: {said}\r\ndata:{{}}\r\n\r\n: still here\n\nid: c\ndata: cut"
+    found = [event for event in blocks(stream[at : at + size] for at in range(0, len(stream), size)) if event]
+    assert found == [{"retry": "5", "id": "a"}, {"id": "b", "event": "e", "data": f"{said}\n{{}}"}]
 
 
 async def test_a_watching_team_gets_its_copy(served: Served) -> None:
