@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import random
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,15 +21,16 @@ import pytest
 from services.router import metrics
 from services.router.breaker import IN_A_ROW, TooManyCrashes
 from services.router.handler import GROUP, Handler
+from services.router.judge import judge
 from services.router.rebuild import rebuilt
 from services.router.ruleset import Ruleset
-from services.router.seen import SLACK_MS, identify
+from services.router.seen import SLACK_MS, SeenIds, identify
 from services.router.settings import DAY_MS, RouterSettings
 from shared.clock import SystemClock
 from shared.errors import Rejected
 from shared.events.dead_letter import redriven, whole
 from shared.events.envelope import Envelope
-from shared.events.feedback import FeedbackRouted
+from shared.events.feedback import TEXT_MAX_CHARS, FeedbackRouted
 from shared.events.identity import body_hash
 from shared.log import Message, Record, TopicPartition
 from shared.log.postgres import PostgresLog
@@ -42,6 +44,7 @@ rules:
 """
 TEAMS = ("product", "support", "sales")
 PATIENCE_S = 30.0
+LONG_TEXTS = 160
 WINDOW_MS = 7 * DAY_MS
 
 
@@ -377,6 +380,36 @@ async def test_nothing_is_read_before_there_are_rules(log: PostgresLog) -> None:
     await task
     assert await everything(log, routed("support")) == []
     assert sum((await log.lag(GROUP, [RECEIVED])).values()) == 1
+
+
+async def test_long_texts_keep_nobody_waiting(log: PostgresLog) -> None:
+    """Beside the router heartbeats go out: no turn of the loop may work through a whole batch of them."""
+    producer = await log.producer()
+    text = ("包裹还没有送到，客服一直不回复，我要退款！" * 2_000)[:TEXT_MAX_CHARS]
+    for _ in range(LONG_TEXTS // 20):
+        await producer.append([message(new_id(), text) for _ in range(20)])
+    alone = min(_work_of(record) for record in (await everything(log, RECEIVED))[:5])
+    turns: list[float] = []
+    async with running(log, batch=LONG_TEXTS):
+        watching = asyncio.create_task(_watch(turns))
+        await all_done(log)
+        watching.cancel()
+    assert max(turns) < alone * LONG_TEXTS / 2, f"{max(turns):.3f} s in one turn, {alone:.4f} s for one text"
+
+
+def _work_of(record: Record) -> float:
+    rules = ruleset(RULES)
+    began = time.thread_time()
+    judge(record, SeenIds(WINDOW_MS, 0), rules, "")
+    return time.thread_time() - began
+
+
+async def _watch(turns: list[float]) -> None:
+    """How much this thread works between two turns of the loop, whoever else has the machine meanwhile."""
+    while True:
+        began = time.thread_time()
+        await asyncio.sleep(0)
+        turns.append(time.thread_time() - began)
 
 
 async def test_drain_finishes_the_batch_and_leaves_the_group(log: PostgresLog) -> None:
