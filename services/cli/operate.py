@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
@@ -21,13 +22,14 @@ from shared.config.proof import checks, prove
 from shared.config.teams import read_teams
 from shared.database import Database
 from shared.database.migrate import head, upgrade
-from shared.errors import FlywheelError, Misuse
+from shared.errors import FlywheelError, Misuse, Rejected
 from shared.events.dead_letter import DeadLetter, redriven, whole
 from shared.events.feedback import Priority
 from shared.log import Log, Record, TopicPartition, Unlike
 from shared.log.choose import open_log
 from shared.settings import Settings, read_settings
 from shared.topics import DEAD_LETTER, all_topics
+from shared.web import strict_json
 
 T = TypeVar("T")
 EXPLAINED_AT_ONCE = 100
@@ -46,38 +48,72 @@ def checked() -> Any:
     return prove(client.local_config(), checks())["router"]
 
 
-def explained(bodies: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """One decision for each: by the running service, unless a configuration was named or none runs."""
-    if not os.environ.get(EXPLICIT_CONFIG) and client.is_up("router"):
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """Who decides: the running service, unless a configuration was named or none runs."""
+
+    ranges: Mapping[str, tuple[float, float]]
+    decide: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+    at_once: int
+
+    def explained(self, bodies: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """One decision for each."""
         waiting = iter(bodies)
-        while some := list(islice(waiting, EXPLAINED_AT_ONCE)):
-            yield from client.call("router", "POST", "/v1/rules/explain", json=some)
-        return
+        while some := list(islice(waiting, self.at_once)):
+            yield from self.decide(some)
+
+    def body(self, value: Any) -> dict[str, Any]:
+        """What `POST /v1/feedback` would take, where `source` may be left out. Raises `Rejected`, each field named."""
+        from services.ingest.normalize import feedback_content
+
+        if not isinstance(value, dict):
+            raise Rejected("an object is wanted")
+        body = {"source": "cli", **value}
+        feedback_content(body, self.ranges)
+        return body
+
+    def text(self, text: str) -> dict[str, Any]:
+        """Raises `Misuse`."""
+        try:
+            return self.body({"text": text})
+        except Rejected as error:
+            raise Misuse(f"--{error}") from None
+
+
+def explainer() -> Explainer:
+    if not os.environ.get(EXPLICIT_CONFIG) and client.is_up("router"):
+        ranges = client.call("router", "GET", "/v1/rules")["metrics"]
+        decide = partial(client.call, "router", "POST", "/v1/rules/explain")
+        return Explainer(ranges, lambda some: cast(list[dict[str, Any]], decide(json=some)), EXPLAINED_AT_ONCE)
     from services.router.route import explain
     from services.router.rules import load
 
     ruleset = load(client.local_config())
-    for body in bodies:
-        yield explain(ruleset, body)
+    return Explainer(ruleset.metrics, lambda some: [explain(ruleset, one) for one in some], 1)
 
 
-def json_lines(path: Path | None) -> Iterator[dict[str, Any]]:
-    """The objects of a JSONL file (`-`: stdin). Raises `Misuse` naming the line."""
-    assert path is not None
+def feedback_lines(
+    path: Path, read: Callable[[Any], dict[str, Any]], wrong: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """The good lines of a JSONL file (`-`: stdin); `wrong` hears of each other one, by file and line."""
     try:
-        file = sys.stdin if str(path) == "-" else path.open(encoding="utf-8-sig")
+        file = sys.stdin.buffer if str(path) == "-" else path.open("rb")
     except OSError as error:
         raise Misuse(f"{path}: {error.strerror}") from None
     with file:
         for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise Misuse(f"{path}:{number}: not JSON: {error}") from None
-                if not isinstance(row, dict):
-                    raise Misuse(f"{path}:{number}: an object is wanted")
-                yield {"source": "cli", **row}
+            line = line.removeprefix(b"\xef\xbb\xbf").strip()
+            if not line:
+                continue
+            try:
+                yield read(strict_json.loads(line))
+            except strict_json.Malformed as error:
+                said = str(error).replace("The body", "the line").replace("line 1, ", "")
+                wrong(f"{path}:{number}: {said}")
+            except strict_json.Unacceptable as error:
+                wrong(f"{path}:{number}: {error.path}: {error}")
+            except Rejected as error:
+                wrong(f"{path}:{number}: {error}")
 
 
 def sla_explained(team: str, priority: str, tier: str | None, at: str) -> dict[str, Any]:

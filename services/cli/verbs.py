@@ -121,15 +121,27 @@ def rules_explain(
     from_: Annotated[Path | None, typer.Option("--from", help="A JSONL file of feedback, one object a line.")] = None,
     json_: Json = False,
 ) -> None:
-    """What would be decided, and why. Nothing is stored."""
+    """What would be decided, and why. Nothing is stored. A line that would not be taken as feedback is named, and the
+    others are explained."""
     from services.cli import operate
 
     if (text is None) == (from_ is None):
         raise Misuse("give --text or --from FILE.jsonl")
     if text is not None and not text.strip():
         raise Misuse("--text has nothing to read")
-    bodies = [{"source": "cli", "text": text}] if text is not None else operate.json_lines(from_)
-    for decision in operate.explained(bodies):
+    explainer = operate.explainer()
+    wrong: list[str] = []
+
+    def say_wrong(what: str) -> None:
+        wrong.append(what)
+        show.warn(what)
+
+    bodies = (
+        operate.feedback_lines(from_, explainer.body, say_wrong)
+        if from_ is not None
+        else iter([explainer.text(text or "")])
+    )
+    for decision in explainer.explained(bodies):
         if json_:
             show.as_lines([decision])
         else:
@@ -137,6 +149,8 @@ def rules_explain(
             show.say(f"{decision['team']}  {decision['kind']}  {decision['priority']}  {decision['language']}  {tags}")
             for reason in decision["reasons"]:
                 show.say(f"  {reason['text']}")
+    if wrong:
+        raise typer.Exit(1)
 
 
 sla = typer.Typer(help="What would be due when.", no_args_is_help=True)

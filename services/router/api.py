@@ -73,6 +73,7 @@ def routes_for(runtime: Runtime, in_force: InForce) -> APIRouter:
             "default_team": ruleset.default_team,
             "teams": sorted(ruleset.teams),
             "examples": ruleset.examples,
+            "metrics": ruleset.metrics,
             "rules": data.get("rules") or [],
         }
 
@@ -128,7 +129,7 @@ async def _stream(
 ) -> AsyncIterator[bytes]:
     """A stream that breaks is resumed by the client, so an absent log ends it like any other cut."""
     clock = asyncio.get_running_loop().time
-    yield f"retry: {sse.RETRY_MS}\n: {topic}\n\n".encode()
+    yield sse.opening(topic, cursors.text(topic, positions))
     quiet_since = clock()
     try:
         async with aclosing(sse.events(reader, topic, positions, cursors)) as events:  # type: ignore[type-var]

@@ -273,12 +273,58 @@ def test_explain_decides_whole_and_a_line_each(flywheel: Flywheel, tmp_path: Pat
     ]
     wanted = {"team", "tags", "kind", "sentiment", "priority", "language", "confidence", "decided_by", "reasons"}
     assert all(wanted <= set(decision) for decision in decisions)
-    (tmp_path / "rows.jsonl").write_text('{"text": "fine"}\n[1]\n')
-    bad = flywheel("rules", "explain", "--from", "rows.jsonl", "--json")
-    assert bad.code == 2
-    assert "rows.jsonl:2" in bad.err
     one = flywheel("rules", "explain", "--text", "希望增加深色模式")
     assert 'Rule "wants-a-feature" holds' in one.out
+
+
+LINES: list[tuple[str, str]] = [
+    ('{"text": "  \\u200b "}', "text: is required where there are no scores"),
+    ('{"scores": [{"metric": "nps", "value": 99}]}', "scores.0.value: must be from 0 to 10 for nps"),
+    ('{"scores": [{"metric": "npz", "value": 9}]}', "scores.0.metric: is not a known metric"),
+    ('{"texxt": "hello", "text": "x"}', "texxt: is not a known field"),
+    ('{"text": 5}', "text: "),
+    ('{"text": "a", "text": "b"}', "occurs twice"),
+    ('{"text": "a\\u0000"}', "text: A NUL"),
+    ('{"text": ', "the line is not JSON (column"),
+    ("[1]", "an object is wanted"),
+]
+
+
+def _explains_the_others(ask: Flywheel, tmp_path: Path) -> None:
+    rows = [
+        b'\xef\xbb\xbf{"text": "first"}',
+        *(line.encode() for line, _ in LINES),
+        b"\xff",
+        b'{"text": "I was charged twice"}',
+    ]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(rows))
+    said = ask("rules", "explain", "--from", "rows.jsonl", "--json")
+    assert said.code == 1
+    assert [json.loads(line)["team"] for line in said.out.splitlines()] == ["support", "support"]
+    told = said.err.splitlines()
+    for number, (line, (_, says)) in enumerate(zip(told, [*LINES, ("", "not UTF-8")], strict=True), 2):
+        assert line.startswith(f"flywheel: rows.jsonl:{number}: "), line
+        assert says in line
+
+
+def test_explain_names_each_line_that_would_not_be_taken_and_explains_the_others(
+    flywheel: Flywheel, tmp_path: Path
+) -> None:
+    _explains_the_others(flywheel, tmp_path)
+    long = flywheel("rules", "explain", "--text", "x" * 30_001)
+    assert (long.code, long.out) == (2, "")
+    assert "--text: " in long.err
+
+
+def test_a_running_service_explains_by_its_own_metrics(asked: Flywheel, up: Deployment, tmp_path: Path) -> None:
+    _explains_the_others(asked, tmp_path)
+    config = Path(up.env["FLYWHEEL_CONFIG"])
+    rows = tmp_path / "own.jsonl"
+    rows.write_text('{"scores": [{"metric": "mood", "value": 9}]}')
+    assert asked("rules", "explain", "--from", str(rows)).code == 1
+    with (config / "sources.yaml").open("a") as file:
+        file.write("\nmetrics: {mood: {min: 1, max: 10}}\n")
+    up.until(lambda: asked("rules", "explain", "--from", str(rows)).code == 0)
 
 
 def test_the_chinese_national_day_and_its_make_up_days(flywheel: Flywheel, config: Path) -> None:
