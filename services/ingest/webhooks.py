@@ -23,6 +23,7 @@ from services.ingest.connectors import (
     SignatureInvalid,
     Unreadable,
     WebhookRequest,
+    plain_reply,
     verify,
 )
 from services.ingest.door import EVENTS, REQUESTS, InForce, answer_start, log, refuse, too_many
@@ -30,7 +31,7 @@ from services.ingest.limits import Buckets, Rate
 from services.ingest.normalize import Builder, Content, Event, Invalid
 from services.ingest.publish import Publisher
 from services.ingest.sources import Source
-from services.ingest.tidy import tidy_content
+from services.ingest.tidy import clean_text, tidy_content
 from shared.clock import Clock
 from shared.errors import Rejected
 from shared.events.dead_letter import DeadLetter
@@ -124,7 +125,7 @@ class Webhooks:
                 reason=outcome.reason,
                 request_id=request_id_of(scope),
             )
-        return connector.reply(outcome), outcome.what
+        return _reply(connector, source, outcome), outcome.what
 
     async def _read(self, scope: Scope, receive: Receive) -> WebhookRequest:
         """The raw bytes: whatever else is wrong with them is judged after the signature."""
@@ -145,13 +146,12 @@ class Webhooks:
         if judgement.unreadable is not None:
             return await self._quarantine(request, source, judgement.unreadable)
         if isinstance(judgement.drafts, Ignored):
-            return Outcome("ignored", reason=judgement.drafts.reason[:_REASON_MAX_CHARS])
+            return Outcome("ignored", reason=_sayable(judgement.drafts.reason))
         if not judgement.drafts:
             return Outcome("ignored", reason="nothing in it")
-        contents, bad = self._contents(source, judgement.drafts)
-        if not contents:
+        events, bad = self._events(request, source, judgement.drafts)
+        if not events:
             return await self._quarantine(request, source, bad)
-        events = self._events(scope, request, source, contents)
         if len(events) == 1 and not bad:
             await self._publisher.publish(events[0], "", told=False)
         else:
@@ -159,39 +159,48 @@ class Webhooks:
             await self._publisher.publish_all([event.message for event in events] + letter)
         return Outcome("accepted", tuple(event.id for event in events))
 
-    def _contents(self, source: Source, drafts: Sequence[Draft]) -> tuple[list[tuple[Draft, Content]], str]:
+    def _events(self, request: WebhookRequest, source: Source, drafts: Sequence[Draft]) -> tuple[list[Event], str]:
         """What can be stored, and why the first of the others cannot."""
-        contents: list[tuple[Draft, Content]] = []
+        received_at = rfc3339(self._clock.now())
+        traceparent = traceparent_of(request.headers.get("traceparent"))
+        builder = self._builder(source.workspace)
+        events: list[Event] = []
         bad = ""
         for draft in drafts:
             try:
-                contents.append((draft, tidy_content(draft.type, draft.body, source.name, self._in_force.ranges)))
+                content = tidy_content(draft.type, draft.body, source.name, self._in_force.ranges)
+                events.append(builder.build(content, _id_of(draft, content, source), received_at, traceparent))
             except Invalid as invalid:
                 bad = bad or str(invalid)
             except Exception as error:  # noqa: BLE001 - a draft that nobody thought of; the bytes are kept
                 log.warning("connector.failed", connector=source.connector, source=source.name, error=_where(error))
                 bad = bad or f"a draft cannot be stored: {type(error).__name__}"
-        return contents, bad
-
-    def _events(
-        self, scope: Scope, request: WebhookRequest, source: Source, contents: Sequence[tuple[Draft, Content]]
-    ) -> list[Event]:
-        received_at = rfc3339(self._clock.now())
-        traceparent = traceparent_of(request.headers.get("traceparent"))
-        builder = self._builder(source.workspace)
-        return [
-            builder.build(content, _id_of(draft, content, source), received_at, traceparent)
-            for draft, content in contents
-        ]
+        return events, bad
 
     async def _quarantine(self, request: WebhookRequest, source: Source, why: str) -> Outcome:
         await self._publisher.publish_all(_letter(request, source, why).messages(source.workspace))
-        return Outcome("quarantined", reason=why[:_REASON_MAX_CHARS])
+        return Outcome("quarantined", reason=_sayable(why))
+
+
+def _sayable(reason: str) -> str:
+    """A connector may quote what came, which may be no characters at all: half of a surrogate pair cannot be sent."""
+    return clean_text(reason[:_REASON_MAX_CHARS])
+
+
+def _reply(connector: Connector, source: Source, outcome: Outcome) -> Reply:
+    """It is stored by now: a connector that cannot say so must not make the provider send it again."""
+    try:
+        return connector.reply(outcome)
+    except Exception as error:  # noqa: BLE001 - any 2xx is better than none
+        log.warning("connector.failed", connector=source.connector, source=source.name, error=_where(error))
+        return plain_reply(outcome)
 
 
 def _id_of(draft: Draft, content: Content, source: Source) -> str:
     if draft.delivery:
-        return delivery_id("hook", source.workspace, source.name, draft.delivery)
+        # Half of a surrogate pair is written out, not replaced: two deliveries that differ only there stay two.
+        delivery = draft.delivery.encode("utf-8", "backslashreplace").decode()
+        return delivery_id("hook", source.workspace, source.name, delivery)
     if content.external_id is not None:
         return delivery_id("ext", source.workspace, source.name, content.external_id)
     return fresh_id()
@@ -205,7 +214,7 @@ def _letter(request: WebhookRequest, source: Source, why: str) -> DeadLetter:
         id=f"webhooks/{source.name}/{sha256(request.body).hexdigest()[:32]}",
         service="ingest",
         reason="unreadable-webhook",
-        detail=why,
+        detail=clean_text(why),
         attempts=1,
         original_topic=named(source.workspace, f"webhooks/{source.name}"),
         key=None,

@@ -275,6 +275,22 @@ async def test_who_is_believed_is_never_refused(server: Server) -> None:
     assert {(letter.service, letter.reason) for letter in letters} == {("ingest", "unreadable-webhook")}
 
 
+NO_CHARACTERS: list[tuple[str, bytes, str]] = [
+    ("a ticket's id", b'{"ticket_id":"\\ud800","ticket_description":"x"}', "accepted"),
+    ("another ticket's id", b'{"ticket_id":"\\ud801","ticket_description":"x"}', "accepted"),
+    ("a comment's id", b'{"ticket_id":1,"comment_id":"\\ud800","latest_public_comment":"x"}', "accepted"),
+    ("a type that is quoted", b'{"type":"zen:event-type:\\ud83d","detail":{},"event":{}}', "ignored"),
+]  # fmt: skip
+
+
+async def test_half_of_a_surrogate_pair_is_no_reason_to_fail(server: Server) -> None:
+    """In what names a delivery and in what is said back; a 500 would come again with every retry."""
+    answers = {name: await post(server, "zendesk-eu", body, zendesk(body)) for name, body, _ in NO_CHARACTERS}
+    said = {name: (answer.status_code, answer.json()["outcome"]) for name, answer in answers.items()}
+    assert said == {name: (200, outcome) for name, _, outcome in NO_CHARACTERS}
+    assert len({Envelope.from_headers(r.headers).id for r in await server.received()}) == 3, "each is its own delivery"
+
+
 async def test_a_dead_letter_says_where_from_and_keeps_no_secret(server: Server) -> None:
     credentials = "Basic " + base64.b64encode(b"zen:desk").decode()
     headers = {"Authorization": credentials, "Cookie": "a=b", "Content-Type": "text/plain"}
