@@ -22,10 +22,13 @@ from shared.events.identity import Pseudonyms, body_hash, customer_of, delivery_
 from shared.log import Headers, Message
 from shared.topics import RECEIVED, named
 from shared.web import strict_json
-from shared.web.problems import FORMS, FieldError
+from shared.web.problems import FORMS, MAX_ERRORS, FieldError
 from shared.web.strict_json import shown
 
 KEPT_SOURCES = 1_000
+MEMBERS_MAX = 100
+"""Of one object of ours; the model knows less than 20. Whoever sends thousands means to keep us busy naming them."""
+SCORES_MAX = 50
 MODELS: Mapping[str, type[BaseModel]] = {
     FEEDBACK_RECEIVED: Feedback,
     CUSTOMER_ACTIVITY: Activity,
@@ -88,6 +91,7 @@ def feedback_content(value: Any, ranges: Ranges) -> Content:
 
 def modelled_content(value: Any, ranges: Ranges) -> Content:
     """The native body, by the model itself, which has the last word. Raises `Invalid`."""
+    _refuse_too_many(value)
     try:
         feedback: Feedback = _read_feedback(value)
     except ValidationError as error:
@@ -109,6 +113,7 @@ def event_content(kind: str, value: Any, source: str, ranges: Ranges) -> Content
         value = {**value, "source": source}
     if kind == FEEDBACK_RECEIVED:
         return feedback_content(value, ranges)
+    _refuse_too_many(value)
     try:
         model = MODELS[kind].model_validate(value)
     except ValidationError as error:
@@ -116,8 +121,27 @@ def event_content(kind: str, value: Any, source: str, ranges: Ranges) -> Content
     return content_of(kind, model, value["source"])
 
 
+def _refuse_too_many(value: Any) -> None:
+    """Before the model looks: it would name 20,000 unknown fields one by one. Raises `Invalid`."""
+    if not isinstance(value, dict):
+        return
+    scores = value.get("scores")
+    if not isinstance(scores, list):
+        scores = []
+    if len(scores) > SCORES_MAX:
+        raise Invalid([{"field": "scores", "message": f"must have at most {SCORES_MAX} items"}])
+    ours = [("", value), ("customer", value.get("customer"))]
+    ours += [(f"scores.{index}", score) for index, score in enumerate(scores)]
+    for path, part in ours:
+        if isinstance(part, dict) and len(part) > MEMBERS_MAX:
+            raise Invalid([{"field": path, "message": f"has more than {MEMBERS_MAX} fields"}])
+
+
 def field_errors(error: ValidationError) -> list[FieldError]:
     """Which fields, as the sender wrote their paths, and what is wrong; never what was in them."""
+    if error.error_count() > MAX_ERRORS:
+        # To name them takes longer than to find them, and nobody reads so many.
+        return [{"field": "", "message": f"more than {MAX_ERRORS} things are wrong with it"}]
     return [
         {"field": shown(".".join(map(str, e["loc"]))), "message": _message(e)}
         for e in error.errors(include_url=False, include_context=False, include_input=False)

@@ -1,5 +1,6 @@
 """`POST /v1/feedback/batch`: good items go in by one append, bad ones are named by their place."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import Sequence
@@ -89,6 +90,8 @@ REFUSED: list[tuple[str, bytes, dict[str, str], int, str]] = [
     ("no lines", b"\n \n", NDJSON, 422, "invalid-feedback"),
     ("5,001 lines", b'{"source":"s","text":"t"}\n' * 5001, NDJSON, 422, "invalid-feedback"),
     ("5,001 items", b"[" + b",".join([b'{"source":"s","text":"t"}'] * 5001) + b"]", {}, 422, "invalid-feedback"),
+    ("20,001 lines, most of them blank", b"\n" * 20_000 + b'{"source":"s","text":"t"}', NDJSON, 422, "invalid-feedback"),
+    ("16 MiB of line breaks", b"\n" * (16 * 1024 * 1024), NDJSON, 422, "invalid-feedback"),
     ("all bad", lines([{"source": "s"}, {"text": "t"}]), NDJSON, 422, "invalid-feedback"),
 ]  # fmt: skip
 
@@ -119,6 +122,48 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(server: Server
 async def test_all_bad_names_each_field_of_each_item(server: Server) -> None:
     response = await server.post(PATH, [{"source": "s"}, {"text": "t"}])
     assert fields(problem(response, 422, "invalid-feedback")) == ["0.text", "1.source"]
+
+
+MANY = {f"k{number}": 1 for number in range(19_900)}
+MUCH_WRONG: list[tuple[str, dict[str, Any], list[tuple[str, str]]]] = [
+    ("20,000 unknown fields", {"source": "s", "text": "t"} | MANY, [("", "has more than 100 fields")]),
+    ("of the customer", feedback(customer=MANY), [("customer", "has more than 100 fields")]),
+    ("of a score", feedback(scores=[MANY]), [("scores.0", "has more than 100 fields")]),
+    ("20,000 scores that are none", feedback(scores=[0] * 19_900), [("scores", "must have at most 50 items")]),
+    ("more than a person reads", feedback(scores=[{"a": 1, "b": 2}] * 50), [("", "more than 100 things are wrong with it")]),
+    ("26", feedback(**{f"k{number}": 1 for number in range(26)}), [(f"k{number}", "is not a known field") for number in range(20)]),
+]  # fmt: skip
+
+
+async def test_what_is_wrong_a_thousand_times_is_named_once(server: Server) -> None:
+    items = [feedback(), *(item for _, item, _ in MUCH_WRONG)]
+    rejected = (await server.post(PATH, items)).json()["rejected"]
+    said = {
+        name: [(error["field"], error["message"]) for error in found["errors"]]
+        for (name, _, _), found in zip(MUCH_WRONG, rejected, strict=True)
+    }
+    assert said == {name: errors for name, _, errors in MUCH_WRONG}
+
+
+async def test_every_bad_item_is_named_however_many_there_are(server: Server) -> None:
+    bad = {"a": 1, "b": 2, "c": 3}
+    rejected = (await server.post(PATH, [feedback(), *[bad] * 4_000])).json()["rejected"]
+    assert [item["index"] for item in rejected] == list(range(1, 4_001))
+    assert all(item["errors"] for item in rejected)
+    assert sum(len(item["errors"]) for item in rejected) < 1_000 + 4_001
+
+
+async def test_a_batch_of_slow_items_does_not_keep_others_waiting(server: Server) -> None:
+    """Few items, and each takes milliseconds: others are looked at by time, not by count."""
+    slow = feedback(attributes={"rows": [float(number) for number in range(19_000)], "\u00e9": "\ud800"})
+    raw = b"\n".join([json.dumps(slow).encode()] * 90)
+    task = asyncio.create_task(server.post(PATH, raw=raw, headers=NDJSON))
+    answered = 0
+    while not task.done():
+        assert (await server.http.get("/healthz")).status_code == 200
+        answered += 1
+    problem(await task, 422, "invalid-feedback")
+    assert answered > 5
 
 
 async def test_five_thousand_at_once(server: Server) -> None:
