@@ -39,13 +39,16 @@ from shared.events.envelope import rfc3339
 from shared.events.identity import delivery_id, fresh_id
 from shared.telemetry import traceparent_of
 from shared.topics import named
-from shared.web.body import read_body
+from shared.web.body import read_body, too_large
 from shared.web.problems import Problem, request_id_of
 
 ROUTE = "webhooks"
 MAX_BYTES = 16 * 1024 * 1024
 IN_A_THREAD_BYTES = 256 * 1024
 """A larger body is verified and parsed beside the event loop, which has others to serve."""
+MEMBERS_MAX = 1_000
+"""Of gzip in one body: more than anybody's 16 MiB are cut into, and few enough to be looked at."""
+PIECE_BYTES = 64 * 1024
 _NOT_KEPT = frozenset({"authorization", "cookie", "proxy-authorization"})
 _REASON_MAX_CHARS = 200
 
@@ -108,7 +111,8 @@ class Webhooks:
         connector = self._connectors[source.connector]
         request = await self._read(scope, receive)
         judge = _judge_get if request.method in {"GET", "HEAD"} else _judge
-        if len(request.body) > IN_A_THREAD_BYTES:
+        # Nobody is believed yet: what 16 kB of gzip hold may be 16 MiB, so their size says nothing.
+        if _is_zipped(request) or len(request.body) > IN_A_THREAD_BYTES:
             judgement = await asyncio.to_thread(judge, connector, request, source, self._clock.now())
         else:
             judgement = judge(connector, request, source, self._clock.now())
@@ -271,9 +275,13 @@ def _verified(
 ) -> tuple[WebhookRequest, bool]:
     """The request with its body as it was meant, and whether that could be had. Some sign what they send, most what
     they had before gzip."""
-    zipped = request.header("content-encoding").strip().lower() == "gzip"
-    plain = _gunzip(request.body) if zipped else None
-    candidates = [request] if plain is None else [_with_body(request, plain), request]
+    plain = _gunzip(request.body) if _is_zipped(request) else None
+    if plain is None:
+        candidates = [request]
+    else:
+        unzipped = _with_body(request, plain.body)
+        # What is damaged is itself where the signature, or the lack of one, says nothing of what it was before.
+        candidates = [unzipped, request] if plain.whole else [request, unzipped]
     for candidate in candidates:
         try:
             verify(connector, candidate, source, now)
@@ -282,7 +290,9 @@ def _verified(
         except Exception as error:  # noqa: BLE001 - a header that the connector's author did not think of is no signature
             log.warning("connector.failed", connector=source.connector, source=source.name, error=_where(error))
             continue
-        return candidates[0], not (zipped and plain is None)
+        if plain is None or plain.whole:
+            return candidates[0], True
+        return candidate, candidate is not request
     raise signature_invalid()
 
 
@@ -295,13 +305,40 @@ def _with_body(request: WebhookRequest, body: bytes) -> WebhookRequest:
     return WebhookRequest(request.method, request.url, request.headers, body)
 
 
-def _gunzip(body: bytes) -> bytes | None:
-    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        plain = inflate.decompress(body, MAX_BYTES)
-    except zlib.error:
-        return None
-    return plain if inflate.eof else None
+def _is_zipped(request: WebhookRequest) -> bool:
+    return request.header("content-encoding").strip().lower() in {"gzip", "x-gzip"}
+
+
+class Plain(NamedTuple):
+    """What gzip held, and whether that is all of it and nothing else."""
+
+    body: bytes
+    whole: bool
+
+
+def _gunzip(body: bytes) -> Plain:
+    """All members of it, as RFC 1952 has them: what was written in two pieces is one text. Raises `Problem` 413."""
+    chunks: list[bytes] = []
+    left, at = MAX_BYTES, 0
+    for _ in range(MEMBERS_MAX):
+        inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        while at < len(body) and not inflate.eof:
+            # In pieces: what follows a member is copied, and must not be everything each time.
+            piece = body[at : at + PIECE_BYTES]
+            try:
+                plain = inflate.decompress(piece, left + 1)
+            except zlib.error:
+                return Plain(b"".join(chunks), False)
+            chunks.append(plain)
+            left -= len(plain)
+            if left < 0:
+                raise too_large(MAX_BYTES)
+            at += len(piece) - len(inflate.unused_data)
+        if not inflate.eof:
+            return Plain(b"".join(chunks), False)
+        if at == len(body):
+            return Plain(b"".join(chunks), True)
+    raise too_large(MAX_BYTES)
 
 
 def _where(error: Exception) -> str:

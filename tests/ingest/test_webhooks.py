@@ -322,6 +322,48 @@ async def test_gzip_is_read_and_both_ways_to_sign_it_are_good(server: Server) ->
     assert response.json()["outcome"] == "quarantined"
 
 
+TICKET = body_of({"ticket_id": 7, "ticket_description": "It is slow."})
+HALVES = gzip.compress(TICKET[:20]) + gzip.compress(TICKET[20:])
+TOO_MUCH = b'{"ticket_id":7,"ticket_description":"' + b"x" * (16 * 1024 * 1024) + b'"}'
+GZIPPED: list[tuple[str, bytes, bytes, int, str]] = [
+    ("two members, signed as they were", TICKET, HALVES, 200, "accepted"),
+    ("two members, signed as they are sent", HALVES, HALVES, 200, "accepted"),
+    ("a member of nothing between them", TICKET, gzip.compress(TICKET) + gzip.compress(b""), 200, "accepted"),
+    ("over 16 MiB, signed as it was", TOO_MUCH, gzip.compress(TOO_MUCH), 413, ""),
+    ("over 16 MiB, signed as it is sent", gzip.compress(TOO_MUCH, mtime=0), gzip.compress(TOO_MUCH, mtime=0), 413, ""),
+    ("over 16 MiB in two members", TOO_MUCH, gzip.compress(TOO_MUCH[:-9]) + gzip.compress(TOO_MUCH[-9:]), 413, ""),
+    ("16 MiB exactly", TOO_MUCH[39:], gzip.compress(TOO_MUCH[39:]), 200, "quarantined"),
+    ("something behind it, signed as it was", TICKET, gzip.compress(TICKET) + b"x", 200, "accepted"),
+    ("something behind it, signed as it is sent", gzip.compress(TICKET, mtime=0) + b"x", gzip.compress(TICKET, mtime=0) + b"x", 200, "quarantined"),
+    ("the second member cut short", HALVES[:-4], HALVES[:-4], 200, "quarantined"),
+    ("not gzip, signed", TICKET, TICKET, 200, "quarantined"),
+    ("more members than anybody writes", gzip.compress(b"") * 2_000, gzip.compress(b"") * 2_000, 413, ""),
+    ("signed by nobody", b"other", HALVES, 401, ""),
+]  # fmt: skip
+
+
+async def test_what_gzip_holds_is_read_whole(server: Server) -> None:
+    wrong: dict[str, Any] = {}
+    for name, signed, sent, status, outcome in GZIPPED:
+        response = await post(server, "zendesk-eu", sent, zendesk(signed) | {"content-encoding": "gzip"})
+        if (response.status_code, response.json().get("outcome", "")) != (status, outcome):
+            wrong[name] = (response.status_code, response.text)
+    assert wrong == {}
+    assert {json.loads(record.value)["text"] for record in await server.received()} == {"It is slow."}
+
+
+async def test_a_little_gzip_of_nobodys_does_not_keep_others_waiting(server: Server) -> None:
+    """16 kB of it hold 16 MiB, and there is no signature."""
+    bomb = gzip.compress(bytes(16 * 1024 * 1024))
+    tasks = [asyncio.create_task(post(server, "partner", bomb, {"content-encoding": "gzip"})) for _ in range(4)]
+    answered = 0
+    while not all(task.done() for task in tasks):
+        assert (await server.http.get("/healthz")).status_code == 200
+        answered += 1
+    assert {(await task).status_code for task in tasks} == {401}
+    assert answered > 5
+
+
 async def test_over_16_mib_is_the_one_413(server: Server) -> None:
     head = f"POST /v1/webhooks/partner HTTP/1.1\r\nHost: localhost\r\nContent-Length: {16 * 1024 * 1024 + 1}\r\n\r\nx"
     assert (await server.raw(head.encode())).startswith(b"HTTP/1.1 413 ")
