@@ -6,17 +6,18 @@ nothing that customers said is left, it is `Invalid`, and the original bytes are
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.ingest.characters import id_issue
 from services.ingest.normalize import MODELS, Content, Invalid, event_content, field_errors
 from services.ingest.sources import Ranges
 from shared.events.envelope import FEEDBACK_RECEIVED
-from shared.events.feedback import TEXT_MAX_CHARS
+from shared.events.feedback import TEXT_MAX_CHARS, Customer, Score
 from shared.web.problems import FieldError
+from shared.web.strict_json import shown
 
 MAX_DEPTH = 24
 MAX_VALUES = 5_000
@@ -26,11 +27,19 @@ TITLE_MAX_CHARS = 1_000
 URL_MAX_CHARS = 2_048
 LABEL_MAX_CHARS = 255
 TRIES_MAX = 20
+NAMED_MAX = 100
+"""Of what was left out."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_GONE = object()
 _CUT = {"text": TEXT_MAX_CHARS, "title": TITLE_MAX_CHARS, "note": TEXT_MAX_CHARS}
 _SCORES_MAX = 50
 _INTEGER_MAX = 2**63
+_IDS = ("external_id", "work_id")
+_CUSTOMERS_IDS = ("id", "account_id")
+
+Place = tuple[int | str, ...]
+"""Of a value within values: keys, and the places in a list."""
 
 
 def tidy_content(kind: str, body: Mapping[str, Any], source: str, ranges: Ranges) -> Content:
@@ -38,38 +47,42 @@ def tidy_content(kind: str, body: Mapping[str, Any], source: str, ranges: Ranges
     if kind not in MODELS:
         raise Invalid([{"field": "type", "message": "is not an event of ours"}])
     left_out: set[str] = set()
-    value = _clean(body, left_out, ranges)
+    value = _clean(kind, body, left_out, ranges)
     if kind == FEEDBACK_RECEIVED or "source" in MODELS[kind].model_fields:
         value["source"] = source
     for _ in range(TRIES_MAX):
         if left_out:
-            value["attributes"] = {**value.get("attributes", {}), "left_out": sorted(left_out)}
-        errors = _errors(kind, value, source, ranges)
+            named = sorted(left_out)[:NAMED_MAX]
+            value["attributes"] = {**value.get("attributes", {}), "left_out": named}
+        errors, places = _errors(kind, value, source, ranges)
         if not errors:
             return event_content(kind, value, source, ranges)
-        names = {error["field"] for error in errors}
-        if not _leave_out(value, names, left_out):
+        if not _leave_out(value, places, left_out):
             raise Invalid(errors)
     raise Invalid(errors)
 
 
-def _errors(kind: str, value: dict[str, Any], source: str, ranges: Ranges) -> list[FieldError]:
+def _errors(kind: str, value: dict[str, Any], source: str, ranges: Ranges) -> tuple[list[FieldError], list[Place]]:
+    """What is wrong, for people, and where, for `_leave_out`: a key may hold the dot that joins a path."""
     try:
         MODELS[kind].model_validate(value)
     except ValidationError as error:
-        return field_errors(error)
+        return field_errors(error), [e["loc"] for e in error.errors(include_url=False, include_input=False)]
     try:
         event_content(kind, value, source, ranges)
     except Invalid as invalid:
-        return invalid.errors
-    return []
+        # These are our own checks of our own names, which hold no dot.
+        return invalid.errors, [tuple(error["field"].split(".")) for error in invalid.errors]
+    return [], []
 
 
-def _clean(body: Mapping[str, Any], left_out: set[str], ranges: Ranges) -> dict[str, Any]:
+def _clean(kind: str, body: Mapping[str, Any], left_out: set[str], ranges: Ranges) -> dict[str, Any]:
     """Plain data that can be stored, with strings cut to size and scores that have a range."""
     budget = _Budget()
     cleaned = _storable(dict(body), 1, budget)
-    value: dict[str, Any] = {name: item for name, item in cleaned.items() if item is not None and item != ""}
+    present = {name: item for name, item in cleaned.items() if item is not None and item != ""}
+    value = _known(present, MODELS[kind], left_out)
+    _write_out(value, _IDS)
     if budget.spent:
         left_out.add("attributes")
     if not isinstance(value.get("attributes", {}), dict):
@@ -92,17 +105,33 @@ def _clean(body: Mapping[str, Any], left_out: set[str], ranges: Ranges) -> dict[
         left_out.add("external_id")
     if "scores" in value:
         given = value["scores"] if isinstance(value["scores"], list | tuple) else []
-        value["scores"] = [score for score in given if _in_range(score, ranges)][:_SCORES_MAX]
+        good = [score for score in given if _in_range(score, ranges)][:_SCORES_MAX]
+        value["scores"] = [_known(score, Score, left_out, "scores.") for score in good]
         if len(value["scores"]) != len(given):
             left_out.add("scores out of range")
     customer = value.get("customer")
     if isinstance(customer, dict):
+        known = _known(customer, Customer, left_out, "customer.")
+        _write_out(known, _CUSTOMERS_IDS)
         value["customer"] = {
             name: item[:LABEL_MAX_CHARS] if name not in {"id", "email"} and isinstance(item, str) else item
-            for name, item in customer.items()
+            for name, item in known.items()
             if item is not None and item != ""
         }
     return value
+
+
+def _known(given: Mapping[str, Any], model: type[BaseModel], left_out: set[str], path: str = "") -> dict[str, Any]:
+    """Without what the model has no place for, whatever a key is made of."""
+    left_out.update(shown(path + name) for name in given if name not in model.model_fields)
+    return {name: item for name, item in given.items() if name in model.model_fields}
+
+
+def _write_out(value: dict[str, Any], names: Sequence[str]) -> None:
+    """Many tools have numbers for ids; as text they are the same ids."""
+    for name in names:
+        if type(value.get(name)) is int:
+            value[name] = str(value[name])
 
 
 def _in_range(score: Any, ranges: Ranges) -> bool:
@@ -111,24 +140,38 @@ def _in_range(score: Any, ranges: Ranges) -> bool:
         return False
     low, high = ranges[metric]
     value = score.get("value")
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return value in (low, high) if metric == "hmd" else low <= value <= high
 
 
-def _leave_out(value: dict[str, Any], names: set[str], left_out: set[str]) -> bool:
-    """Takes the fields that were named out of `value`. False when that cannot help: a required field is missing."""
+def _leave_out(value: dict[str, Any], places: Iterable[Place], left_out: set[str]) -> bool:
+    """Takes what stands there out of `value`. False when that cannot help: a required field is missing."""
     changed = False
-    for name in sorted(names):
-        first, _, rest = name.partition(".")
-        inside = value.get(first)
-        if rest and isinstance(inside, dict) and rest.partition(".")[0] in inside:
-            inside.pop(rest.partition(".")[0])
-        elif first in value and first not in {"source", "text"}:
-            value.pop(first)
-        else:
-            continue
-        left_out.add(name)
-        changed = True
+    for place in places:
+        if _take_out(value, place):
+            left_out.add(shown(".".join(map(str, place))))
+            changed = True
+    for name, item in value.items():
+        if isinstance(item, list):
+            value[name] = [one for one in item if one is not _GONE]
     return changed
+
+
+def _take_out(value: dict[str, Any], place: Place) -> bool:
+    """A field of ours, a field of one of its objects, or an item of one of its lists: a part of an item is no item."""
+    first, rest = (place[0], place[1:]) if place else ("", ())
+    inside = value.get(str(first))
+    if rest and isinstance(inside, dict) and rest[0] in inside:
+        del inside[rest[0]]
+    elif rest and isinstance(inside, list) and str(rest[0]).isdecimal() and int(rest[0]) < len(inside):
+        # Its place stays until all are out: those behind it are counted from the beginning.
+        inside[int(rest[0])] = _GONE
+    elif first in value and first not in {"source", "text"}:
+        del value[str(first)]
+    else:
+        return False
+    return True
 
 
 class _Budget:
