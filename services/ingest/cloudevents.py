@@ -15,6 +15,7 @@ from services.ingest.characters import is_visible
 from services.ingest.normalize import Content, Invalid, event_content
 from services.ingest.sources import Ranges
 from shared.events.envelope import INCOMING_TYPES
+from shared.events.feedback import as_written
 from shared.events.identity import delivery_id
 from shared.web import strict_json
 from shared.web.problems import FieldError
@@ -27,7 +28,9 @@ SOURCE_MAX_CHARS = 255
 
 _NAME = re.compile(r"[a-z0-9]{1,40}\Z")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _HEADER_PREFIX = b"ce-"
+_NO_TIME: FieldError = {"field": "time", "message": "must be a time with its zone (RFC 3339)"}
 _REQUIRED = ("id", "source", "type")
 
 
@@ -63,7 +66,7 @@ class CloudEvent(NamedTuple):
 
 def _named(error: FieldError, timed: bool) -> FieldError:
     if timed and error["field"] == "occurred_at":
-        return {"field": "time", "message": "must be a time with its zone (RFC 3339)"}
+        return _NO_TIME
     return {"field": f"data.{error['field']}" if error["field"] else "data", "message": error["message"]}
 
 
@@ -93,13 +96,20 @@ def binary(headers: Iterable[tuple[bytes, bytes]], data: Any) -> CloudEvent:
         if attribute in attributes and attribute != "traceparent":
             errors.append({"field": f"ce-{attribute}", "message": "stands twice"})
         try:
-            attributes[attribute] = unquote_to_bytes(value).decode("utf-8")
+            attributes[attribute] = unquote_to_bytes(_unquoted(value)).decode("utf-8")
         except UnicodeDecodeError:
             errors.append({"field": f"ce-{attribute}", "message": "is not percent-encoded UTF-8"})
     if errors:
         raise Invalid(errors)
     _check(attributes)
     return CloudEvent(attributes, data)
+
+
+def _unquoted(value: bytes) -> bytes:
+    """Some senders quote a header's value as others do a parameter's (HTTP Protocol Binding §3.1.3.2)."""
+    if len(value) < 2 or not (value.startswith(b'"') and value.endswith(b'"')):
+        return value
+    return _ESCAPED.sub(rb"\1", value[1:-1])
 
 
 def is_binary(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -113,6 +123,8 @@ def _check(attributes: Mapping[str, Any]) -> None:
         errors.append({"field": "specversion", "message": "must be 1.0"})
     for name in _REQUIRED:
         errors.extend(_wrong_with(name, attributes.get(name)))
+    if not _is_time(attributes.get("time")):
+        errors.append(_NO_TIME)
     content_type = attributes.get("datacontenttype")
     if content_type is not None and not _is_json(content_type):
         errors.append({"field": "datacontenttype", "message": "must be JSON"})
@@ -132,6 +144,16 @@ def _wrong_with(name: str, value: Any) -> Sequence[FieldError]:
     if not isinstance(value, str) or not is_visible(value) or len(value) > most or _CONTROL.search(value):
         return [{"field": name, "message": f"must be 1 to {most} characters, without controls"}]
     return ()
+
+
+def _is_time(value: Any) -> bool:
+    """Also where the data have a time of their own, and this one is not needed."""
+    if value is None:
+        return True
+    try:
+        return isinstance(as_written(value), str)
+    except ValueError:
+        return False
 
 
 def _is_json(content_type: Any) -> bool:

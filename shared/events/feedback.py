@@ -4,10 +4,20 @@ These models are the one definition: the HTTP API's schema, the topics' JSON Sch
 all come from them.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
 
 TEXT_MAX_CHARS = 30_000
 
@@ -32,6 +42,19 @@ SentimentLabel = Literal["positive", "neutral", "negative"]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
+
+# The zone may be missing here, for that has a message of its own.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+
+
+def as_written(value: Any) -> Any:
+    """A time as RFC 3339 writes it. pydantic would take 20260101 for seconds, and make it a day in 1970."""
+    if isinstance(value, datetime) or value is None or (isinstance(value, str) and _TIME.fullmatch(value)):
+        return value
+    raise ValueError("must be a time as RFC 3339 writes it, such as 2026-01-01T09:00:00+08:00")
+
+
+When = Annotated[AwareDatetime, BeforeValidator(as_written)]
 
 # Built-in ranges; `metrics:` in sources.yaml adds more. Inclusive.
 METRIC_RANGES: dict[str, tuple[float, float]] = {
@@ -85,7 +108,7 @@ class Feedback(_Strict):
     solicited: StrictBool | None = None
     touchpoint: Label | None = None
     lifecycle_stage: Label | None = None
-    occurred_at: AwareDatetime | None = None
+    occurred_at: When | None = None
     url: Annotated[str, StringConstraints(max_length=2048)] | None = None
     attributes: dict[str, Any] = Field(default_factory=dict)
 
@@ -107,7 +130,7 @@ class Activity(_Strict):
     customer: Customer
     activity: Label
     """login, usage, order, cancellation …: the sender's word."""
-    occurred_at: AwareDatetime | None = None
+    occurred_at: When | None = None
     attributes: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -126,7 +149,7 @@ class Work(_Strict):
     url: Annotated[str, StringConstraints(max_length=2048)] | None = None
     note: Annotated[str, StringConstraints(max_length=TEXT_MAX_CHARS)] | None = None
     feedback_ids: tuple[Id, ...] = ()
-    occurred_at: AwareDatetime | None = None
+    occurred_at: When | None = None
     attributes: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -129,6 +129,9 @@ REFUSED: list[tuple[str, bytes, int, str, str | None]] = [
     ("contract: an unknown metric", json.dumps({"source": "s", "scores": [{"metric": "joy", "value": 1}]}).encode(), 422, "invalid-feedback", "scores.0.metric"),
     ("contract: an unknown channel", json.dumps(feedback(channel="pigeon")).encode(), 422, "invalid-feedback", "channel"),
     ("contract: a time without a zone", json.dumps(feedback(occurred_at="2026-01-01T00:00:00")).encode(), 422, "invalid-feedback", "occurred_at"),
+    ("a time that is a number", json.dumps(feedback(occurred_at=20260101)).encode(), 422, "invalid-feedback", "occurred_at"),
+    ("a time in digits", json.dumps(feedback(occurred_at="20260101")).encode(), 422, "invalid-feedback", "occurred_at"),
+    ("a time without seconds", json.dumps(feedback(occurred_at="2026-01-01T00:00Z")).encode(), 422, "invalid-feedback", "occurred_at"),
     ("67 an address with a line break", json.dumps(feedback(customer={"email": "a@b.c\r\nBcc: x@y.z"})).encode(), 422, "invalid-feedback", "customer.email"),
     ("68 a list of addresses", json.dumps(feedback(customer={"email": "a@b.c,d@e.f"})).encode(), 422, "invalid-feedback", "customer.email"),
 ]  # fmt: skip

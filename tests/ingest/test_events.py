@@ -100,6 +100,27 @@ async def test_a_repeat_has_the_same_id_and_the_source_of_the_data_stays(server:
         assert json.loads(record.value)["source"] == "app-store"
 
 
+QUOTED: list[tuple[str, str, str]] = [
+    ("as it is", "a-1", "a-1"),
+    ("quoted", '"a-1"', "a-1"),
+    ("quoted, with an escape", '"a\\"1\\\\"', 'a"1\\'),
+    ("quoted, and encoded within", '"a%20b%22"', 'a b"'),
+    ("encoded quotes", "%22a-1%22", '"a-1"'),
+    ("a quote at one end", '"a-1', '"a-1'),
+    ("encoded once", "%2541", "%41"),
+]  # fmt: skip
+
+
+async def test_a_header_may_be_quoted(server: Server) -> None:
+    wrong: dict[str, Any] = {}
+    for name, written, meant in QUOTED:
+        headers = {"ce-specversion": '"1.0"', "ce-type": "feedback.received", "ce-source": "/s", "ce-id": written}
+        response = await server.post(PATH, feedback(), headers=headers)
+        if response.json().get("id") != delivery_id("ce", "default", "/s", meant):
+            wrong[name] = response.text
+    assert wrong == {}
+
+
 async def test_data_in_base64(server: Server) -> None:
     encoded = base64.b64encode(json.dumps(feedback()).encode()).decode()
     assert (await server.post(PATH, event(data_base64=encoded), headers=STRUCTURED)).status_code == 202
@@ -122,6 +143,10 @@ REFUSED: list[tuple[str, dict[str, str], Any, int, str | None]] = [
     ("an empty source", STRUCTURED, event(feedback(), source=" "), 422, "source"),
     ("an unknown type", STRUCTURED, event(feedback(), type="order.placed"), 422, "type"),
     ("a time without a zone", STRUCTURED, event(feedback(), time="2026-01-01T00:00:00"), 422, "time"),
+    ("a time that is a number", STRUCTURED, event(feedback(), time=20260101), 422, "time"),
+    ("a time in digits", STRUCTURED, event(feedback(), time="20260101"), 422, "time"),
+    ("a time that is not needed", STRUCTURED, event(feedback(occurred_at="2026-01-01T00:00:00Z"), time="20260101"), 422, "time"),
+    ("a day that there is not", STRUCTURED, event(feedback(), time="2026-02-30T00:00:00Z"), 422, "time"),
     ("an extension with a capital", STRUCTURED, event(feedback(), traceId="x"), 422, "traceId"),
     ("an extension that is an object", STRUCTURED, event(feedback(), extra={"a": 1}), 422, "extra"),
     ("data of another type", STRUCTURED, event(feedback(), datacontenttype="text/xml"), 422, "datacontenttype"),
