@@ -47,6 +47,7 @@ REFUSED = [
     ("a name that is no part of an address", "sources: [{name: 'a/b', connector: zendesk, secrets: [x]}]", "name"),
     ("header without its name", "sources: [{name: a, connector: zendesk, verify: header, secrets: [x]}]", "header is required"),
     ("basic without a user", "sources: [{name: a, connector: zendesk, verify: basic, secrets: [x]}]", "user:password"),
+    ("a key of 16 bytes", "sources: [{name: a, connector: standard, secrets: [whsec_MDEyMzQ1Njc4OWFiY2RlZg==]}]", "24 bytes"),
     ("a key that is none", "sources: [{name: a, connector: standard, secrets: [short]}]", "whsec_"),
     ("an option that nobody knows", "sources: [{name: a, connector: zendesk, secrets: [x], options: {domain: y}}]", "subdomain"),
     ("an unknown key", "sources: [{name: a, connector: zendesk, secrets: [x], secret: y}]", "is not known here"),

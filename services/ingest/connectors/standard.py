@@ -28,7 +28,9 @@ from shared.events.envelope import FEEDBACK_RECEIVED, INCOMING_TYPES
 NAME = "standard"
 SIGNS = True
 _PREFIX = "whsec_"
-SECRET_MIN_BYTES = 16
+SECRET_MIN_BYTES = 24
+"""As the specification asks: 24 to 64."""
+_OTHER_TYPE = "not feedback: its type is not one of ours and its data holds no text and no scores"
 
 answer = no_challenge
 reply = plain_reply
@@ -64,12 +66,14 @@ def parse(request: WebhookRequest, source: Source) -> Sequence[Draft] | Ignored:
     said = payload.get("type")
     if isinstance(said, str) and "data" in payload:
         if not isinstance(payload["data"], dict):
-            raise Unreadable("data is not an object")
+            if said in INCOMING_TYPES or _looks_like_feedback(payload):
+                raise Unreadable("data is not an object")
+            return Ignored(_OTHER_TYPE)
         body = payload["data"]
         if said in INCOMING_TYPES:
             kind = said
         elif not _looks_like_feedback(body):
-            return Ignored("not feedback: its type is not one of ours and its data holds no text and no scores")
+            return Ignored(_OTHER_TYPE)
         if payload.get("timestamp") is not None:
             body = {"occurred_at": payload["timestamp"], **body}
     if kind == FEEDBACK_RECEIVED and not _looks_like_feedback(body):
