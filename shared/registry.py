@@ -62,8 +62,8 @@ def _modules(package: ModuleType, within: str | None) -> Iterator[tuple[str, str
 
 
 def _required(protocol: type) -> tuple[list[str], dict[str, list[str]]]:
-    """The protocol's constants, and its functions with the names of their parameters (without `self`)."""
-    constants = [name for name in inspect.get_annotations(protocol) if not name.startswith("_")]
+    """The protocol's constants that have no default, and its functions with the names of their parameters (without `self`)."""
+    constants = [name for name in inspect.get_annotations(protocol) if name[0] != "_" and not hasattr(protocol, name)]
     functions = {
         name: list(inspect.signature(value).parameters)[1:]
         for name, value in vars(protocol).items()

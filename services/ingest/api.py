@@ -103,7 +103,11 @@ class Api:
             else:
                 asked.hand_over(_refusing(error, principal))
 
-        return self._publisher.offer(event, received_at, told)
+        offered = self._publisher.offer(event, received_at, told)
+        if not offered:
+            # The long way asks to be admitted once more.
+            self._door.give_back(principal)
+        return offered
 
     async def feedback(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /v1/feedback`, every case of it."""

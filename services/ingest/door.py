@@ -132,6 +132,11 @@ class Door:
                 raise too_many(self._buckets.rate, admission, "key")
         return principal
 
+    def give_back(self, principal: Principal) -> None:
+        """What was admitted and not taken, for it is asked for again."""
+        if self._buckets is not None:
+            self._buckets.charge(principal.key_id, -1)
+
     def charge(self, principal: Principal, events: int) -> None:
         """A request that held more than one event."""
         if self._buckets is not None:

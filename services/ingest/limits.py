@@ -81,9 +81,9 @@ class Buckets:
         return admission
 
     def charge(self, name: str, cost: int) -> None:
-        """What turned out to be more than was asked for when it was admitted."""
+        """What turned out to be more, or less, than was asked for when it was admitted."""
         bucket = self._buckets.get(name)
-        if bucket is not None and cost > 0:
+        if bucket is not None:
             self._buckets[name] = Bucket(bucket.tokens - cost, bucket.at)
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ the dead-letter topic. Only what keeps us from storing at all (the log is away) 
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from services.ingest.connectors import (
     Unreadable,
     WebhookRequest,
     plain_reply,
+    secret_headers,
     verify,
 )
 from services.ingest.door import EVENTS, REQUESTS, InForce, answer_start, log, refuse, too_many
@@ -97,15 +98,20 @@ class Webhooks:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
 
     def _source(self, name: str) -> Source:
-        """Raises `Problem` 404, 429."""
+        """Raises `Problem` 404."""
         source = self._in_force.sources.get(name)
         if source is None:
             raise Problem(404, "unknown-source", "There is no source of this name.", "Sources stand in sources.yaml.")
-        if self._buckets is not None:
-            admission = self._buckets.take(source.name, self._clock.monotonic())
-            if not admission.admitted:
-                raise too_many(self._buckets.rate, admission, "source")
         return source
+
+    def _charge(self, source: Source) -> None:
+        """Of who is believed only: a stranger who knows the name must not use up what is the source's. Raises `Problem`
+        429."""
+        if self._buckets is None:
+            return
+        admission = self._buckets.take(source.name, self._clock.monotonic())
+        if not admission.admitted:
+            raise too_many(self._buckets.rate, admission, "source")
 
     async def _handle(self, scope: Scope, receive: Receive, source: Source) -> tuple[Reply, str]:
         connector = self._connectors[source.connector]
@@ -118,6 +124,7 @@ class Webhooks:
             judgement = judge(connector, request, source, self._clock.now())
         if judgement.reply is not None:
             return judgement.reply, "answered"
+        self._charge(source)
         outcome = await self._store(scope, request, source, judgement)
         EVENTS.labels("webhook", outcome.what).inc(max(1, len(outcome.ids)))
         if outcome.what != "accepted":
@@ -159,7 +166,7 @@ class Webhooks:
         if len(events) == 1 and not bad:
             await self._publisher.publish(events[0], "", told=False)
         else:
-            letter = _letter(request, source, bad).messages(source.workspace) if bad else []
+            letter = self._letter(request, source, bad).messages(source.workspace) if bad else []
             await self._publisher.publish_all([event.message for event in events] + letter)
         return Outcome("accepted", tuple(event.id for event in events))
 
@@ -182,8 +189,11 @@ class Webhooks:
         return events, bad
 
     async def _quarantine(self, request: WebhookRequest, source: Source, why: str) -> Outcome:
-        await self._publisher.publish_all(_letter(request, source, why).messages(source.workspace))
+        await self._publisher.publish_all(self._letter(request, source, why).messages(source.workspace))
         return Outcome("quarantined", reason=_sayable(why))
+
+    def _letter(self, request: WebhookRequest, source: Source, why: str) -> DeadLetter:
+        return _letter(request, source, why, secret_headers(self._connectors[source.connector]))
 
 
 def _sayable(reason: str) -> str:
@@ -210,9 +220,9 @@ def _id_of(draft: Draft, content: Content, source: Source) -> str:
     return fresh_id()
 
 
-def _letter(request: WebhookRequest, source: Source, why: str) -> DeadLetter:
+def _letter(request: WebhookRequest, source: Source, why: str, secret: Iterable[str]) -> DeadLetter:
     """The same bytes have the same id, however often they come. Secrets stay behind."""
-    not_kept = _NOT_KEPT | {source.header}
+    not_kept = _NOT_KEPT.union({source.header}, secret)
     headers = [(f"http_{name}", value.encode()) for name, value in request.headers.items() if name not in not_kept]
     return DeadLetter(
         id=f"webhooks/{source.name}/{sha256(request.body).hexdigest()[:32]}",
@@ -262,7 +272,7 @@ def _answer(connector: Connector, request: WebhookRequest, source: Source, *, si
     try:
         return connector.answer(request, source, signed)
     except SignatureInvalid:
-        raise signature_invalid() from None
+        raise signature_invalid(source) from None
     except Unreadable:
         return None
     except Exception as error:  # noqa: BLE001 - no challenge that it knows; what it is, is judged further on
@@ -293,12 +303,14 @@ def _verified(
         if plain is None or plain.whole:
             return candidates[0], True
         return candidate, candidate is not request
-    raise signature_invalid()
+    raise signature_invalid(source)
 
 
-def signature_invalid() -> Problem:
+def signature_invalid(source: Source) -> Problem:
     """One answer for every cause: which it was is nobody's business."""
-    return Problem(401, "signature-invalid", "The signature is not valid.")
+    # Some clients send a password only to who asks for it (RFC 9110 §11.6.1).
+    headers = {"WWW-Authenticate": 'Basic realm="webhooks", charset="UTF-8"'} if source.verify == "basic" else {}
+    return Problem(401, "signature-invalid", "The signature is not valid.", headers=headers)
 
 
 def _with_body(request: WebhookRequest, body: bytes) -> WebhookRequest:

@@ -31,6 +31,7 @@ sources:
   - {{name: other-partner, connector: standard, secrets: ["whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="]}}
   - {{name: zendesk-eu, connector: zendesk, secrets: ["${{ZENDESK_SECRET}}"], options: {{subdomain: acme}}}}
   - {{name: by-header, connector: zendesk, verify: header, header: X-Our-Word, secrets: ["{HEADER_SECRET}"]}}
+  - {{name: by-header-in-letters, connector: zendesk, verify: header, header: X-Our-Word, secrets: ["schön"]}}
   - {{name: by-basic, connector: zendesk, verify: basic, secrets: ["zen:desk"]}}
   - {{name: open, connector: standard, verify: none}}
 metrics:

@@ -128,7 +128,14 @@ def reply(outcome: Outcome) -> Reply:
 
 
 PHONE = SimpleNamespace(
-    NAME="phone", SIGNS=True, check=nothing_to_check, verify=verify, answer=answer, parse=parse, reply=reply
+    NAME="phone",
+    SIGNS=True,
+    SECRET_HEADERS=frozenset({"X-Token"}),
+    check=nothing_to_check,
+    verify=verify,
+    answer=answer,
+    parse=parse,
+    reply=reply,
 )
 
 
@@ -142,7 +149,7 @@ async def server(start: Start) -> Server:
 async def post(server: Server, body: bytes, query: str = "") -> Any:
     url = f"https://feedback.example.com/v1/webhooks/sms{query}"
     mac = hmac.digest(SECRET.encode(), url.encode() + body, "sha256").hex()
-    headers = {"x-mac": mac, "content-type": "application/x-www-form-urlencoded"}
+    headers = {"x-mac": mac, "x-token": SECRET, "content-type": "application/x-www-form-urlencoded"}
     return await server.http.post(f"/v1/webhooks/sms{query}", content=body, headers=headers)
 
 
@@ -183,6 +190,9 @@ async def test_a_connector_that_fails_loses_nothing(server: Server) -> None:
     assert response.text == "the connector failed: KeyError"
     (letter,) = whole(await server.dead_letters())
     assert letter.value == b"kind=bug&text=secret"
+    kept = dict(letter.headers)
+    assert kept["http_content-type"] == b"application/x-www-form-urlencoded"
+    assert "http_x-token" not in kept, "a secret as it is, and the connector says so"
     assert "customer" not in letter.detail
 
 

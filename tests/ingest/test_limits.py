@@ -1,6 +1,8 @@
 """How often is too often: the bucket as a table, and what a client hears."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,8 @@ from services.ingest.limits import Bucket, Buckets, Rate, parse_rate, take
 from services.ingest.settings import read_ingest_settings
 from shared.clock import ManualClock
 from shared.errors import Misuse
-from tests.ingest.conftest import Start, feedback, problem
+from tests.ingest.conftest import HEADER_SECRET, Start, feedback, problem
+from tests.ingest.test_api import until, waiters
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,31 @@ async def test_a_source_that_comes_too_often(start: Start) -> None:
         response = await server.http.post("/v1/webhooks/open", json=feedback(source=None))
         assert response.status_code == status
     assert (await server.http.post("/v1/webhooks/partner", json={})).status_code == 401, "others are unaffected"
+
+
+async def test_a_stranger_cannot_use_up_what_is_a_sources(start: Start) -> None:
+    server = await start(env={"INGEST_RATE_PER_SOURCE": "1/s"}, clock=ManualClock(datetime(2026, 1, 1, tzinfo=UTC)))
+    path, body = "/v1/webhooks/by-header", {"ticket_id": 1, "ticket_description": "slow"}
+    for _ in range(5):
+        assert (await server.http.post(path, json=body)).status_code == 401
+    answers = [await server.http.post(path, json=body, headers={"X-Our-Word": HEADER_SECRET}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+
+
+async def test_a_repeat_in_flight_is_charged_once(start: Start) -> None:
+    """It is not taken at once, and is admitted again on the long way."""
+    server = await start(
+        env={"INGEST_RATE_PER_KEY": "4/s"}, clock=ManualClock(datetime(2026, 1, 1, tzinfo=UTC)), gated=True
+    )
+    gate: Any = await server.runtime.log.producer()
+    gate.shut()
+    first = asyncio.create_task(server.send(feedback(external_id="e")))
+    await gate.reached.wait()
+    others = [asyncio.create_task(server.send(feedback(external_id="e"))) for _ in range(2)]
+    await until(lambda: sum(map(len, waiters(server))) == 3)
+    problem(await server.send(feedback(external_id="e", text="other")), 409, "idempotency-conflict")
+    gate.open()
+    assert [(await task).status_code for task in (first, *others)] == [202, 202, 202]
 
 
 async def test_without_a_setting_nobody_is_limited(start: Start) -> None:

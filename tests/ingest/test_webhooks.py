@@ -62,7 +62,7 @@ def body_of(payload: Any) -> bytes:
     return json.dumps(payload, ensure_ascii=False).encode()
 
 
-async def post(server: Server, source: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
+async def post(server: Server, source: str, body: bytes, headers: Mapping[str, Any]) -> httpx2.Response:
     """No API key: webhooks are believed by their signature."""
     return await server.http.post(f"/v1/webhooks/{source}", content=body, headers=dict(headers))
 
@@ -196,10 +196,14 @@ async def test_looking_at_the_address(server: Server) -> None:
     problem(await server.http.get("/v1/webhooks/nobody"), 404, "unknown-source")
 
 
-BY_OTHER_MEANS: list[tuple[str, dict[str, str], int]] = [
+BY_OTHER_MEANS: list[tuple[str, dict[str, Any], int]] = [
     ("by-header", {"X-Our-Word": HEADER_SECRET}, 200),
     ("by-header", {"X-Our-Word": "another"}, 401),
     ("by-header", {}, 401),
+    ("by-header-in-letters", {"X-Our-Word": b"sch\xc3\xb6n"}, 200),
+    ("by-header-in-letters", {"X-Our-Word": b"sch\xf6n"}, 200),
+    ("by-header-in-letters", {"X-Our-Word": b"schon"}, 401),
+    ("by-header-in-letters", {"X-Our-Word": b"sch?n"}, 401),
     ("by-basic", {"Authorization": "Basic " + base64.b64encode(b"zen:desk").decode()}, 200),
     ("by-basic", {"Authorization": "Basic " + base64.b64encode(b"zen:dusk").decode()}, 401),
     ("by-basic", {"Authorization": "Bearer zen:desk"}, 401),
@@ -214,6 +218,8 @@ async def test_sources_that_are_verified_by_other_means(server: Server) -> None:
         response = await post(server, source, FEEDBACK, headers)
         if response.status_code != status:
             wrong.append((source, headers, response.status_code, response.text))
+        asked = response.headers.get("www-authenticate", "")
+        assert asked.startswith("Basic realm=") is (source == "by-basic" and status == 401)
     assert wrong == []
 
 

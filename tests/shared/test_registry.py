@@ -17,6 +17,8 @@ GOOD = "NAME = 'good'\nLIMIT = 3\ndef work(value, times): return value * times\n
 class Worker(Protocol):
     NAME: str
     LIMIT: int
+    SPEED: int = 1
+    """With a default, which a plug-in may leave out."""
 
     def work(self, value: str, times: int) -> str: ...
 

@@ -142,6 +142,9 @@ class Connector(Protocol):
     SIGNS: bool
     """Whether the provider signs. If not, `verify` is never called, and a source must choose header, basic or none."""
 
+    SECRET_HEADERS: frozenset[str] = frozenset()
+    """Headers, in lower case, that carry a secret as it is: no dead letter keeps them. None where it is left out."""
+
     def check(self, source: Source) -> Sequence[str]:
         """What is wrong with this source's secrets and options, in a sentence each. `nothing_to_check` if nothing can."""
 
@@ -162,6 +165,12 @@ class Connector(Protocol):
 
 
 # ── what most connectors need ────────────────────────────────────────────────────────────────────
+
+
+def secret_headers(connector: Connector) -> frozenset[str]:
+    """A module inherits nothing from a protocol, its defaults neither."""
+    named: frozenset[str] = getattr(connector, "SECRET_HEADERS", Connector.SECRET_HEADERS)
+    return frozenset(name.lower() for name in named)
 
 
 def nothing_to_check(source: Source) -> Sequence[str]:
@@ -215,20 +224,22 @@ def verify(connector: Connector, request: WebhookRequest, source: Source, now: d
         case "signature":
             connector.verify(request, source, now)
         case "header":
-            _check_secret(source.secrets, request.header(source.header or ""))
+            given = request.header(source.header or "")
+            # A header has bytes; whoever sends letters beyond ASCII means one of two kinds of them.
+            _check_secret(source.secrets, given.encode("latin-1", "replace"), given.encode("utf-8", "replace"))
         case "basic":
             scheme, _, credentials = request.header("authorization").partition(" ")
-            given = base64_bytes(credentials.strip()) if scheme.lower() == "basic" else b""
-            _check_secret(source.secrets, given)
+            pair = base64_bytes(credentials.strip()) if scheme.lower() == "basic" else b""
+            _check_secret(source.secrets, pair)
         case "none":
             return
 
 
-def _check_secret(secrets: Iterable[str], given: str | bytes) -> None:
-    value = given if isinstance(given, bytes) else given.encode("utf-8", "surrogateescape")
+def _check_secret(secrets: Iterable[str], *given: bytes) -> None:
     good = False
     for secret in secrets:
-        good |= hmac.compare_digest(secret.encode(), value)
+        for value in given:
+            good |= hmac.compare_digest(secret.encode(), value)
     if not good:
         raise SignatureInvalid("the secret is not valid")
 
