@@ -18,11 +18,18 @@ from shared.web.problems import Problem
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Who watches us knows us by whatever address it found; nothing here is anybody's."""
+OPEN_PREFIX: Final = "/v1/webhooks/"
+"""A signature says who asks, and no browser is trusted here for where it is; a tunnel may give us any name."""
 ALWAYS: Final = ("localhost", "flywheel")
 NEVER_PUBLIC: Final = (".localhost", ".internal", ".svc", ".cluster.local")
 MAX_REMEMBERED = 1_000
 
 _HOST = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::\d{0,5})?")
+
+
+def is_open(path: str) -> bool:
+    """Whether it is served under whatever name."""
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
 
 
 class Hosts:

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from shared.web.at_once import AtOnce, HotPath
-from shared.web.hosts import OPEN_PATHS, Hosts, misdirected
+from shared.web.hosts import Hosts, is_open, misdirected
 from shared.web.problems import send_problem
 
 
@@ -65,7 +65,7 @@ class Front:
         if self._hosts is not None and scope["type"] == "http":
             for name, value in scope["headers"]:
                 if name == b"host":
-                    if value not in self._hosts and scope["path"] not in OPEN_PATHS:
+                    if value not in self._hosts and not is_open(scope["path"]):
                         await send_problem(scope, send, misdirected())
                         return
                     break

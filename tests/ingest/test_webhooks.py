@@ -177,6 +177,17 @@ async def test_42_both_secrets_are_good_while_one_is_replaced(server: Server) ->
     assert (await post(server, "partner", FEEDBACK, both)).status_code == 200
 
 
+async def test_under_whatever_name_a_tunnel_gives_us(server: Server) -> None:
+    """The signature says who it is; everything else is served under our own names only."""
+    strange = {"Host": "abcd.ngrok-free.app"}
+    assert (await post(server, "partner", FEEDBACK, standard(FEEDBACK) | strange)).status_code == 200
+    problem(await post(server, "partner", FEEDBACK, strange), 401, "signature-invalid")
+    assert (await server.post("/v1/feedback", feedback(), headers=strange)).status_code == 400
+    for hosts in (b"", b"Host: a\r\nHost: b\r\n"):
+        answer = await server.raw(b"POST /v1/webhooks/open HTTP/1.1\r\n" + hosts + b"Content-Length: 2\r\n\r\n{}")
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+
+
 async def test_43_one_sources_signature_opens_no_other(server: Server) -> None:
     problem(await post(server, "other-partner", FEEDBACK, standard(FEEDBACK)), 401, "signature-invalid")
 

@@ -11,7 +11,7 @@ import pytest
 from services.console.app import build
 from shared.runtime import Process, serve
 from shared.settings import read_settings
-from shared.web.hosts import MAX_REMEMBERED, Hosts, host_of
+from shared.web.hosts import MAX_REMEMBERED, Hosts, host_of, is_open
 from tests.brokers import free_port
 
 PATIENCE_S = 30.0
@@ -97,6 +97,21 @@ def test_a_name_is_ours_or_it_is_not(value: str, ours: bool) -> None:
 
 def test_any_name_where_it_is_asked_for() -> None:
     assert b"evil" in Hosts(["*"])
+
+
+@pytest.mark.parametrize(
+    ("path", "open_"),
+    [
+        ("/healthz", True),
+        ("/v1/webhooks/zendesk-eu", True),
+        ("/v1/webhooks", False),
+        ("/v1/webhooksx/a", False),
+        ("/v1/feedback", False),
+        ("/v1/cases", False),
+    ],
+)
+def test_what_is_served_under_any_name(path: str, open_: bool) -> None:
+    assert is_open(path) is open_
 
 
 def test_no_flood_of_names_is_remembered() -> None:
