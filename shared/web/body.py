@@ -14,11 +14,16 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from shared.web.problems import Problem, malformed
+from shared.web.problems import Problem, malformed, unavailable
 
 TIMEOUT_S = 30.0
 MIN_BYTES_PER_S = 16 * 1024
 """Every so many bytes buy another second: a big import over a slow line is no attack, one byte a second is."""
+
+READING_MAX_BYTES = 256 * 1024 * 1024
+"""Of all bodies that are being read in this process: who sends them may be nobody we know."""
+IN_A_THREAD_BYTES = 1024 * 1024
+"""Where gzip may hold more than that, it is inflated beside the event loop: a thousand times its size may be in it."""
 
 JSON = ("application/json", "+json")
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -82,13 +87,42 @@ async def read_body(
     if not zipped and not message.get("more_body", False):
         return body
     sink = _Gunzip(max_bytes) if zipped else _Plain()
-    sink.feed(body)
-    if message.get("more_body", False):
-        await _read_rest(receive, sink, len(body), limit, timeout_s)
-    return sink.finish()
+    with _Room() as room:
+        await _feed(sink, body, room)
+        if message.get("more_body", False):
+            await _read_rest(receive, sink, room, len(body), limit, timeout_s)
+        return sink.finish()
 
 
-async def _read_rest(receive: Receive, sink: "_Plain | _Gunzip", received: int, limit: int, timeout_s: float) -> None:
+class _Room:
+    """What one body takes of `READING_MAX_BYTES`, until it is whole or given up."""
+
+    taken_by_all = 0
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    def __enter__(self) -> "_Room":
+        return self
+
+    def take(self, size: int) -> None:
+        """Raises `Problem` 503: nothing of it was done."""
+        if _Room.taken_by_all + size > READING_MAX_BYTES:
+            raise unavailable()
+        self._taken += size
+        _Room.taken_by_all += size
+
+    def __exit__(self, *_: object) -> None:
+        _Room.taken_by_all -= self._taken
+
+
+async def _feed(sink: "_Plain | _Gunzip", chunk: bytes, room: _Room) -> None:
+    room.take(sink.feed(chunk) if sink.is_quick else await asyncio.to_thread(sink.feed, chunk))
+
+
+async def _read_rest(
+    receive: Receive, sink: "_Plain | _Gunzip", room: _Room, received: int, limit: int, timeout_s: float
+) -> None:
     start = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout_at(start + timeout_s) as deadline:
@@ -100,7 +134,7 @@ async def _read_rest(receive: Receive, sink: "_Plain | _Gunzip", received: int, 
                 received += len(chunk)
                 if received > limit:
                     raise too_large(limit)
-                sink.feed(chunk)
+                await _feed(sink, chunk, room)
                 if not message.get("more_body", False):
                     return
                 deadline.reschedule(start + timeout_s + received / MIN_BYTES_PER_S)
@@ -109,11 +143,15 @@ async def _read_rest(receive: Receive, sink: "_Plain | _Gunzip", received: int, 
 
 
 class _Plain:
+    is_quick = True
+
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes) -> int:
+        """How many bytes are kept of it."""
         self._chunks.append(chunk)
+        return len(chunk)
 
     def finish(self) -> bytes:
         return b"".join(self._chunks)
@@ -127,12 +165,13 @@ class _Gunzip:
         self._chunks: list[bytes] = []
         self._max_bytes = max_bytes
         self._left = max_bytes
+        self.is_quick = max_bytes <= IN_A_THREAD_BYTES
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes) -> int:
         if self._inflate.eof:
             if chunk:
                 raise _bad_gzip("bytes follow its end")
-            return
+            return 0
         try:
             decoded = self._inflate.decompress(chunk, self._left + 1)
         except zlib.error:
@@ -143,6 +182,7 @@ class _Gunzip:
         if self._inflate.unused_data:
             raise _bad_gzip("bytes follow its end")
         self._chunks.append(decoded)
+        return len(decoded)
 
     def finish(self) -> bytes:
         if not self._inflate.eof:

@@ -1,6 +1,7 @@
 """A body is read whole, within its limits, or refused; no more of it is taken than the limit."""
 
 import asyncio
+import contextlib
 import gzip
 import random
 import tracemalloc
@@ -123,6 +124,32 @@ async def test_a_steady_sender_buys_time(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(body_module, "MIN_BYTES_PER_S", 100)
     client = Client([b"x" * 20] * 20, pause_s=0.02)
     assert len(await read(client, scope(), timeout_s=0.05)) == 400
+
+
+async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has sent a part of much keeps others out, who are told to come again, until it goes."""
+    monkeypatch.setattr(body_module, "READING_MAX_BYTES", 1500)
+    holding = Client([b"x" * 600, b"x" * 300], ends=False)
+    held = asyncio.create_task(read(holding, scope()))
+    while holding.taken < 2:
+        await asyncio.sleep(0)
+    for sent in ([b"x" * 400, b"x" * 400], [gzip.compress(b"x" * 900)]):
+        headers = {"content_encoding": "gzip"} if len(sent) == 1 else {}
+        problem = await refused(Client(sent), scope(**headers))
+        assert (problem.status, problem.headers["Retry-After"]) == (503, "1")
+    assert await read(Client([b"x" * 900]), scope()) == b"x" * 900, "what comes in one piece waits for nobody"
+    held.cancel()
+    await asyncio.wait([held])
+    assert await read(Client([b"x" * 400, b"x" * 400]), scope()) == b"x" * 800
+    assert body_module._Room.taken_by_all == 0
+
+
+@pytest.mark.parametrize("chunks", [[b"x" * 600] * 2, [b"x", b"y"]])
+async def test_the_room_of_a_body_is_given_back_whatever_becomes_of_it(chunks: list[bytes]) -> None:
+    for client in (Client(chunks), Client(chunks, goes_away=True)):
+        with contextlib.suppress(Problem, ClientDisconnect):
+            await read(client, scope())
+    assert body_module._Room.taken_by_all == 0
 
 
 async def test_a_client_that_goes_away_hands_on_nothing() -> None:
