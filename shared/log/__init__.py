@@ -15,7 +15,7 @@ default). What both promise:
   `SESSION_TIMEOUT_S`, at the committed position.
 
 What is left to the caller: what counts as a repeat, what goes to the dead-letter topic (write it as an
-output of the same transaction), and doing its own work quickly enough to poll every few minutes.
+output of the same transaction), and doing its own work quickly enough to poll within `POLL_MAX_S`, or it is given up.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,6 +24,9 @@ from typing import NamedTuple, Protocol
 from shared.topics import Topic
 
 SESSION_TIMEOUT_S = 10.0
+POLL_MAX_S = 900.0
+"""A member that has not polled for so long is taken for stuck. Well above what a router needs to read its map anew, which
+it does between two polls: given up in the midst of that, it would begin again for ever."""
 
 Headers = list[tuple[str, bytes]]
 

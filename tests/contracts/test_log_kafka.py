@@ -21,7 +21,7 @@ from confluent_kafka.cimpl import NewTopic
 from shared.errors import Fenced, Misuse, Rejected, Transient
 from shared.log import Message, Record, TopicPartition
 from shared.log.kafka import KafkaLog, KafkaSettings
-from shared.log.kafka.consumer import KafkaConsumer, consumer_options
+from shared.log.kafka.consumer import REVOKE_WAIT_S, KafkaConsumer, consumer_options
 from shared.log.kafka.producer import RECORD_MAX_BYTES, KafkaProducer, record_bytes
 from shared.log.kafka.settings import group_reader, group_writer
 from shared.log.kafka.transactional import KafkaTransactionalConsumer
@@ -136,7 +136,8 @@ def test_no_client_keeps_a_default_that_loses_records() -> None:
     assert plainly["auto_offset_reset"] == "earliest"
     assert plainly["isolation_level"] == "read_committed"
     assert not [name for name in plainly if "deserializer" in name]
-    assert plainly["request_timeout_ms"] <= 10_000
+    assert REVOKE_WAIT_S * 1000 + 2_000 < plainly["rebalance_timeout_ms"] < plainly["request_timeout_ms"] <= 10_000
+    assert plainly["max_poll_interval_ms"] >= 900_000  # a map is read anew between two polls
     reading = group_reader(settings, "g")
     assert reading["enable.auto.commit"] is False
     assert reading["enable.auto.offset.store"] is False
@@ -144,6 +145,7 @@ def test_no_client_keeps_a_default_that_loses_records() -> None:
     assert reading["isolation.level"] == "read_committed"
     assert reading["partition.assignment.strategy"] == "cooperative-sticky"
     assert reading["fetch.queue.backoff.ms"] <= 10
+    assert reading["max.poll.interval.ms"] >= 900_000
     assert "session.timeout.ms" not in group_reader(KafkaSettings("b", group_protocol="consumer"), "g")
     writing = group_writer(settings, "id")
     assert writing["partitioner"] == "murmur2_random"

@@ -25,7 +25,7 @@ from shared.errors import Fenced
 from shared.log import Listener, Record, TopicPartition
 from shared.log.kafka.admin import KafkaAdmin
 from shared.log.kafka.errors import unknown
-from shared.log.kafka.settings import HEARTBEAT_MS, SESSION_TIMEOUT_MS, KafkaSettings
+from shared.log.kafka.settings import HEARTBEAT_MS, POLL_MAX_MS, SESSION_TIMEOUT_MS, KafkaSettings
 
 START_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 8.0
@@ -45,6 +45,10 @@ def consumer_options(settings: KafkaSettings, group: str) -> dict[str, Any]:
         "isolation_level": "read_committed",
         "session_timeout_ms": SESSION_TIMEOUT_MS,
         "heartbeat_interval_ms": HEARTBEAT_MS,
+        "max_poll_interval_ms": POLL_MAX_MS,
+        # Longer than a revocation may wait for its owner, or who is merely slow would be expelled from a rebalance; shorter
+        # than a request may take, for the others wait as long in one.
+        "rebalance_timeout_ms": 9_000,
         "request_timeout_ms": 10_000,
         "retry_backoff_ms": 100,
         "max_partition_fetch_bytes": 8 * 1024 * 1024,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import Misuse
+from shared.log import POLL_MAX_S
 from shared.log.kafka.errors import library_log
 from shared.topics import MAX_MESSAGE_BYTES
 
@@ -24,6 +25,7 @@ TRANSACTION_TIMEOUT_MS = 8_000
 # Together under `shared.log.SESSION_TIMEOUT_S`, the rebalance included.
 SESSION_TIMEOUT_MS = 7_000
 HEARTBEAT_MS = 500
+POLL_MAX_MS = int(POLL_MAX_S * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ def group_reader(settings: KafkaSettings, group: str) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
+        "max.poll.interval.ms": POLL_MAX_MS,
         "enable.partition.eof": True,  # tells how far control records reach
         "fetch.queue.backoff.ms": 5,  # 1,000 by default, which is a second of nothing whenever the queue was full
         "group.protocol": settings.group_protocol,

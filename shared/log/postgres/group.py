@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from shared.errors import Fenced, Transient
-from shared.log import Listener, Message, Record, TopicPartition
+from shared.log import POLL_MAX_S, Listener, Message, Record, TopicPartition
 from shared.log.postgres.append import Placer, columns
 from shared.log.postgres.assignment import assign
 from shared.log.postgres.connection import LEASE_S, SAFETY_POLL_S, Connections, Hub, wait
@@ -28,8 +28,6 @@ from shared.tasks import keep
 from shared.telemetry import get_logger
 
 BEAT_S = LEASE_S / 4
-POLL_MAX_S = 300.0
-"""A member that has not polled for so long lets its lease run out: it keeps partitions from the others."""
 SETTLE_MAX_TRIES = 5
 
 _LAG = """
@@ -314,7 +312,7 @@ class PostgresConsumer:
             await wait(news, BEAT_S)
             news.clear()
             if asyncio.get_running_loop().time() - self._polled_at > POLL_MAX_S:
-                continue
+                continue  # its lease runs out: it keeps partitions from the others
             try:
                 await self._beat()
             except Transient as error:
