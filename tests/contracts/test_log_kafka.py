@@ -14,6 +14,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition as AioPartition
 from confluent_kafka import TopicPartition as ConfluentPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
@@ -26,7 +27,7 @@ from shared.log.kafka.producer import RECORD_MAX_BYTES, KafkaProducer, record_by
 from shared.log.kafka.settings import group_reader, group_writer
 from shared.log.kafka.transactional import KafkaTransactionalConsumer
 from shared.log.partitioning import partition_of
-from shared.topics import Topic
+from shared.topics import MAX_MESSAGE_BYTES, Topic
 
 pytestmark = pytest.mark.kafka
 
@@ -452,6 +453,198 @@ async def test_a_consumer_whose_background_task_ended_is_replaced(
     await producer.append(plain(source, b"2"))
     assert [r.value for r in await take(consumer, 1)] == [b"2"]
     assert consumer._client is not broken
+    await consumer.close()
+
+
+async def test_a_partition_that_does_not_move_though_there_is_more_of_it_has_the_client_replaced(
+    log: KafkaLog, producer: KafkaProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = await new_topic(log)
+    await producer.append(plain(source, b"1"))
+    consumer = await log.consumer(f"g-{source}", [source], Seen())
+    records = await take(consumer, 1)
+    await consumer.commit(after(records))
+    broken = consumer._client
+    state = broken._subscription.subscription.assignment.state_value(AioPartition(source, 0))
+    await until(lambda: state.lso == 1, "the client has heard where the partition ends")
+    # Alive, and never fetching again: as a client was seen to be after its broker's restart.
+    broken._fetcher._get_actions_per_node = lambda assignment: ([], {}, 0.1, False, [])
+    consumer.seek({TopicPartition(source, 0): 0})
+    monkeypatch.setattr("shared.log.kafka.consumer.STUCK_S", 0.5)
+    await producer.append(plain(source, b"2"))
+    assert [r.value for r in await take(consumer, 1)] == [b"2"]
+    assert consumer._client is not broken
+    await consumer.close()
+
+
+async def test_a_partition_whose_turn_has_not_come_is_not_taken_for_stuck(
+    log: KafkaLog, producer: KafkaProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = await new_topic(log, 3)
+    await producer.append([Message(source, b"%d" % n, b"%d" % n, []) for n in range(300)])
+    monkeypatch.setattr("shared.log.kafka.consumer.STUCK_S", 0.0)
+    seen = Seen()
+    consumer = await log.consumer(f"g-{source}", [source], seen)
+    records = await take(consumer, 300, most=1)  # the last partition stands still until the others are through
+    assert sorted(int(r.value) for r in records) == list(range(300))
+    assert seen.revocations == []
+    await consumer.close()
+
+
+async def test_a_record_larger_than_what_is_fetched_of_a_partition_comes_all_the_same(
+    log: KafkaLog, producer: KafkaProducer
+) -> None:
+    source = await new_topic(log)
+    large = os.urandom(MAX_MESSAGE_BYTES - 4096)
+    for value in (b"before", large, b"after"):
+        await producer.append(plain(source, value))
+    consumer = await log.consumer(f"g-{source}", [source], Seen())
+    assert [r.value for r in await take(consumer, 3)] == [b"before", large, b"after"]
+    await consumer.close()
+
+
+async def polled_for(seconds: float, *consumers: KafkaConsumer) -> list[Record]:
+    """What comes meanwhile. Each in a task of its own, as in processes of their own."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+
+    async def keep(consumer: KafkaConsumer) -> list[Record]:
+        found = []
+        while clock() < deadline:
+            found += await consumer.poll(100, 0.2)
+        return found
+
+    return [record for found in await asyncio.gather(*map(keep, consumers)) for record in found]
+
+
+SHORT_S = 2.0
+
+
+async def short_lived(log: KafkaLog, group: str, topic: str) -> KafkaConsumer:
+    """One whose client leaves the group as soon as it was idle for `SHORT_S`."""
+    consumer = await log.consumer(group, [topic], Seen())
+    consumer._options["max_poll_interval_ms"] = int(SHORT_S * 1000)
+    return consumer
+
+
+async def test_a_member_paused_for_longer_than_a_poll_may_take_goes_on_when_resumed(
+    log: KafkaLog, producer: KafkaProducer
+) -> None:
+    source = await new_topic(log)
+    consumer = await short_lived(log, f"g-{source}", source)
+    await until_assigned(consumer)
+    consumer.pause()
+    await producer.append(plain(source, b"1"))
+    assert await polled_for(2 * SHORT_S, consumer) == []
+    consumer.resume()
+    assert [r.value for r in await take(consumer, 1)] == [b"1"]
+    await consumer.close()
+
+
+async def test_a_member_without_partitions_is_there_when_one_is_free_however_long_that_took(
+    log: KafkaLog, producer: KafkaProducer
+) -> None:
+    source = await new_topic(log)
+    members = [await short_lived(log, f"g-{source}", source) for _ in range(2)]
+    while sum(len(member.assignment) for member in members) != 1:
+        await polled_for(0.5, *members)
+    await polled_for(2 * SHORT_S, *members)
+    owner, spare = sorted(members, key=lambda member: not member.assignment)
+    assert not spare.assignment
+    await owner.close()
+    await producer.append(plain(source, b"1"))
+    assert [r.value for r in await take(spare, 1)] == [b"1"]
+    await spare.close()
+
+
+async def test_a_poll_ends_in_time_while_the_group_shares_out_anew(log: KafkaLog, producer: KafkaProducer) -> None:
+    """The client waits for the group without end, and the group for us: each rebalance stood still for five seconds if
+    a record came just then."""
+    source = await new_topic(log)
+    consumer = await log.consumer(f"g-{source}", [source], Seen())
+    await until_assigned(consumer)
+    client = consumer._client
+    client._subscription.begin_reassignment()
+    async with asyncio.timeout(PATIENCE_S):
+        assert await consumer.poll(1, 0.5) == []
+    client._coordinator.request_rejoin()
+    await producer.append(plain(source, b"1"))
+    assert [r.value for r in await take(consumer, 1)] == [b"1"]
+    await consumer.close()
+
+
+async def test_a_partition_taken_and_given_back_while_it_was_being_opened_is_told_in_that_order(
+    log: KafkaLog, producer: KafkaProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told that it was revoked when it was open already, its owner would drop all that came of it."""
+    source = await new_topic(log)
+    place = TopicPartition(source, 0)
+    await producer.append(plain(source, b"1"))
+    monkeypatch.setattr("shared.log.kafka.consumer.REVOKE_WAIT_S", 0.1)
+    inside, go_on = asyncio.Event(), asyncio.Event()
+    told = []
+
+    class Slow(Seen):
+        async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+            inside.set()
+            await go_on.wait()
+            told.append("assigned")
+            return await super().assigned(positions)
+
+        async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+            told.append("revoked")
+
+    consumer = await log.consumer(f"g-{source}", [source], Slow())
+    taking = asyncio.create_task(take(consumer, 1))
+    await asyncio.wait_for(inside.wait(), PATIENCE_S)
+    consumer._client._coordinator.request_rejoin()  # as when another member comes
+    await until(lambda: place in consumer._gone and place in consumer._fresh, "the partition is taken and given back")
+    go_on.set()
+    assert [r.value for r in await taking] == [b"1"]
+    assert told == ["assigned", "revoked", "assigned"]
+    await consumer.close()
+
+
+async def test_a_consumer_may_be_steered_right_after_it_was_given_other_topics(
+    log: KafkaLog, producer: KafkaProducer
+) -> None:
+    """The client has no partition then, and fails whoever names one."""
+    source, other = await new_topic(log), await new_topic(log)
+    places = {TopicPartition(topic, 0): 0 for topic in (source, other)}
+    for topic in (source, other):
+        await producer.append(plain(topic, b"1"))
+    consumer = await log.consumer(f"g-{source}", [source], Seen())
+    await take(consumer, 1)
+    await consumer.subscribe([source, other])
+    consumer.pause()
+    consumer.seek(places)
+    consumer.resume()
+    assert await consumer.lag() == {}
+    with pytest.raises(Fenced):
+        await consumer.commit(dict.fromkeys(places, 1))
+    assert {(r.topic, r.offset) for r in await take(consumer, 2)} == {(source, 0), (other, 0)}
+    await consumer.close()
+
+
+async def test_a_consumer_may_be_given_other_topics_while_its_partitions_are_being_opened(
+    log: KafkaLog, producer: KafkaProducer
+) -> None:
+    source, other = await new_topic(log), await new_topic(log)
+    await producer.append(plain(other, b"1"))
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Seen):
+        async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+            inside.set()
+            await go_on.wait()
+            return await super().assigned(positions)
+
+    consumer = await log.consumer(f"g-{source}", [source], Slow())
+    taking = asyncio.create_task(take(consumer, 1))
+    await asyncio.wait_for(inside.wait(), PATIENCE_S)
+    await consumer.subscribe([other])
+    go_on.set()
+    assert [r.value for r in await taking] == [b"1"]
     await consumer.close()
 
 

@@ -7,6 +7,9 @@ What the client does badly, and the rule here:
 * A revocation is waited for, until the caller is back in `poll` with its batch behind it, but not for ever.
 * Its background tasks may die or hang and leave it looking well: a watchdog sees a task that ended, and a partition
   with more to read whose position does not move, and replaces the whole client.
+* It leaves its group when nobody fetched for a while, and never comes back while nobody does: paused, or without any
+  partition, we tell it all the same that we are here.
+* A fetch waits without end for a group that is sharing out anew, which in turn waits for us: each has a deadline.
 * A deserializer that raises stops its partition for ever: none is given, records are bytes.
 * Its defaults (auto-commit, latest, read_uncommitted) are the wrong ones: all are set.
 """
@@ -51,7 +54,7 @@ def consumer_options(settings: KafkaSettings, group: str) -> dict[str, Any]:
         "rebalance_timeout_ms": 9_000,
         "request_timeout_ms": 10_000,
         "retry_backoff_ms": 100,
-        "max_partition_fetch_bytes": 8 * 1024 * 1024,
+        "max_partition_fetch_bytes": 1024 * 1024,  # one larger record still comes
         "metadata_max_age_ms": 60_000,
     }
 
@@ -83,12 +86,13 @@ class KafkaConsumer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         try:
-            while True:
+            while not self._closed:
                 await self._settle()
                 wait = max(0.0, min(POLL_SLICE_S, deadline - loop.time()))
                 records = await self._take(max_records, wait)
                 if records or loop.time() >= deadline:
                     return records
+            return []
         except (aio.KafkaError, TimeoutError) as error:
             raise unknown("polling", error) from error
 
@@ -125,6 +129,8 @@ class KafkaConsumer:
         """Other topics from now on; the group shares them out anew."""
         self._topics = list(topics)
         if self._client is not None:
+            # From here on the client has no partition at all, and fails whoever names one, until the group has answered.
+            self.shut(self._open | self._fresh)
             self._client.subscribe(self._topics, listener=_Gate(self))
 
     @property
@@ -152,10 +158,10 @@ class KafkaConsumer:
     # What the client tells us (see `_Gate`): shut the gate now, talk about it in `poll`
 
     def shut(self, partitions: set[TopicPartition]) -> None:
+        self._gone |= partitions & (self._open | self._fresh)
         self._open -= partitions
         self._fresh -= partitions
-        if partitions:
-            self._gone |= partitions
+        if self._gone:
             self._told.clear()
 
     async def until_told(self) -> None:
@@ -165,7 +171,7 @@ class KafkaConsumer:
                     await self._told.wait()
 
     def given(self, partitions: set[TopicPartition]) -> None:
-        self._open -= partitions
+        self.shut(self._open | self._fresh)
         self._fresh = set(partitions)
         if partitions:
             self._client.pause(*map(_aio, partitions))
@@ -223,7 +229,9 @@ class KafkaConsumer:
         committed = await self._committed(fresh)
         wanted = {**committed, **await self._listener.assigned(committed)}
         for tp in fresh:
-            if tp in self._fresh:  # a rebalance may have been quicker
+            # A rebalance may have been quicker, and may even have given it back, while what was taken is not yet told:
+            # then first that, and then it is asked for anew.
+            if tp in self._fresh and tp not in self._gone:
                 self._client.seek(_aio(tp), wanted[tp])
                 if not self._paused:
                     self._client.resume(_aio(tp))
@@ -232,22 +240,31 @@ class KafkaConsumer:
                 self._moved.pop(tp, None)
 
     async def _committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        found: dict[TopicPartition, int] = {}
         async with asyncio.timeout(CALL_TIMEOUT_S):
-            for tp in partitions:
-                offset = await self._client.committed(_aio(tp))
-                if offset is not None:
-                    found[tp] = offset
+            offsets = await asyncio.gather(*(self._client.committed(_aio(tp)) for tp in partitions))
+        found = {tp: int(offset) for tp, offset in zip(partitions, offsets, strict=True) if offset is not None}
         return found | await self._admin.starts(tp for tp in partitions if tp not in found)
 
     async def _take(self, max_records: int, wait_s: float) -> list[Record]:
         """Only of open partitions: the client may hold records of others already."""
         ours = [_aio(tp) for tp in self._open]
-        if not ours or self._paused:
+        idle = not ours or self._paused
+        client = self._client
+        if idle:
             await asyncio.sleep(wait_s)
-            self._client._coordinator.check_errors()
+        client._coordinator.check_errors()
+        # This is what `max_poll_interval_ms` counts from. `getmany` would do it too, but neither idle, nor ever again after
+        # one that was cancelled.
+        with client._subscription.fetch_context():
+            pass
+        if idle:
             return []
-        got = await self._client.getmany(*ours, timeout_ms=int(wait_s * 1000), max_records=max_records)
+        got: dict[AioPartition, Any] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(
+                wait_s + POLL_SLICE_S
+            ):  # it may be cancelled: it takes nothing before it returns
+                got = await client._fetcher.fetched_records(ours, wait_s, max_records=max_records)
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value or b"", list(r.headers))
             for tp, records in got.items()
@@ -265,12 +282,14 @@ class KafkaConsumer:
             return False
         now = asyncio.get_running_loop().time()
         assignment = self._client._subscription.subscription.assignment
+        buffered = self._client._fetcher._records
         for tp in self._open if assignment is not None else ():
             state = assignment.state_value(_aio(tp))
             if state is None or not state.has_valid_position:
                 continue
             position, since = self._moved.get(tp, (-1, now))
-            if position != state.position or (state.lso or 0) <= state.position:
+            # What is buffered waits for its turn with us, behind all that is buffered of the others.
+            if position != state.position or (state.lso or 0) <= state.position or _aio(tp) in buffered:
                 self._moved[tp] = (state.position, now)
             elif now - since > STUCK_S:
                 _log.error("a Kafka consumer is replaced: %s does not move", tp)
