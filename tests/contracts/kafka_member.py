@@ -2,7 +2,7 @@
 
 Reads one batch and copies it to the output topic in a transaction. `before-commit`: stops itself (SIGSTOP) when the
 positions are in the transaction and the commit is not yet asked for. `before-transact`: stops itself with the batch in
-hand, and after it went on gives its client time to hear that the group has expelled it. Prints what became of it.
+hand, and after it went on waits until its client has heard that the group has expelled it. Prints what became of it.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ from confluent_kafka import Producer
 from shared.errors import FlywheelError
 from shared.log import Message, Record, TopicPartition
 from shared.log.kafka.admin import KafkaAdmin
-from shared.log.kafka.settings import HEARTBEAT_MS, KafkaSettings
+from shared.log.kafka.settings import KafkaSettings
 from shared.log.kafka.transactional import KafkaTransactionalConsumer
+
+EXPELLED_TIMEOUT_S = 30.0
 
 
 class Plain:
@@ -46,7 +48,9 @@ async def main(bootstrap: str, group: str, source: str, target: str, where: str,
     if where == "before-transact":
         print("stopping", flush=True)
         os.kill(os.getpid(), signal.SIGSTOP)
-        await asyncio.sleep(3 * HEARTBEAT_MS / 1000)
+        async with asyncio.timeout(EXPELLED_TIMEOUT_S):
+            while consumer._consumer is None or consumer._consumer.memberid():
+                await asyncio.sleep(0.05)
     positions = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
     try:
         await consumer.transact([Message(target, r.key, r.value, r.headers) for r in records], positions)

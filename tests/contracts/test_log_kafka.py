@@ -389,9 +389,11 @@ async def test_the_newer_group_protocol_works_with_transactions(kafka_bootstrap:
         assert asyncio.get_running_loop().time() < deadline, "the two did not share"
         await asyncio.gather(one.poll(1, 0.1), other.poll(1, 0.1))
     await writer.append([Message(source, b"%d" % n, b"%d" % n, []) for n in range(50, 100)])
-    for member in (one, other):
-        while records := await member.poll(100, 2.0):
-            await member.transact(copied(records, target), after(records))
+    async with asyncio.timeout(PATIENCE_S):
+        while any((await newer.lag(f"g-{source}", [source])).values()):
+            for member in (one, other):
+                if records := await member.poll(100, 0.2):
+                    await member.transact(copied(records, target), after(records))
     assert sorted(map(int, await values(log, target, 100))) == list(range(100))
     for part in (one, other, writer, newer):
         await part.close()
