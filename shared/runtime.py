@@ -337,9 +337,11 @@ async def serve(
     port: int,
     started: Callable[[Process], Awaitable[None]] | None = None,
     tell: Callable[[str], None] | None = None,
+    and_exits: bool = False,
 ) -> None:
     """One process from its settings to its end. Raises `Misuse` (what a person must mend), or `Transient` when what it
-    depends on stays away for too long. `tell` hears what the start waits for."""
+    depends on stays away for too long. `tell` hears what the start waits for. `and_exits`: nothing comes after this, so
+    what still keeps the interpreter then (a thread of asyncio's that waits for somebody) has the same deadline."""
     stopping = asyncio.Event()
     with _signals(stopping):
         found = await unless_stopped(_assembled(settings, builds, name, stopping, tell), stopping)
@@ -350,7 +352,7 @@ async def serve(
             gc.collect()
             gc.freeze()  # what is alive by now lives as long as the process: it is not looked through again
             gc.set_threshold(*GC_THRESHOLDS)
-            with _deadline(stopping):
+            with _deadline(stopping, and_exits):
                 await process.run(host, port, None if started is None else lambda: started(process))
                 await opened.aclose()
 
@@ -369,7 +371,7 @@ def _signals(stopping: asyncio.Event) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deadline(stopping: asyncio.Event) -> Iterator[None]:
+def _deadline(stopping: asyncio.Event, and_exits: bool) -> Iterator[None]:
     """Once we are asked to stop, we end: what still waits for somebody who does not answer is left to its fate."""
 
     def give_up() -> None:
@@ -387,7 +389,8 @@ def _deadline(stopping: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         watching.cancel()
-        last_resort.cancel()
+        if not and_exits:  # else it ends with the interpreter, which is not over yet when the loop is
+            last_resort.cancel()
 
 
 async def _assembled(
@@ -427,7 +430,7 @@ def run_one(name: str, build: Build, default_port: int) -> int:
     try:
         port = int(env.get(f"{prefix}_PORT") or default_port)
         host = env.get(f"{prefix}_HOST") or "127.0.0.1"
-        uvloop.run(serve(read_settings(), [build], name=name, host=host, port=port))
+        uvloop.run(serve(read_settings(), [build], name=name, host=host, port=port, and_exits=True))
     except (FlywheelError, OSError, ValueError) as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
         return 2 if isinstance(error, Misuse | ConfigError | ValueError) else 1

@@ -3,11 +3,13 @@ that is asked for, and one that nobody asked for."""
 
 import asyncio
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx2
 import pytest
 from prometheus_client import REGISTRY
 
@@ -24,6 +26,7 @@ from shared.log import postgres as postgres_log
 from shared.runtime import Process, Runtime, Service, serve
 from shared.settings import Settings, read_settings
 from tests.brokers import free_port
+from tests.deployment import Deployment
 from tests.forwarding import Forwarding, forwarding
 
 WAIT_S = 30.0
@@ -250,6 +253,36 @@ async def test_a_large_configuration_is_taken_up_beside_the_work_and_compiled_on
     process.runtime.stopping.set()
     async with asyncio.timeout(WAIT_S):
         await start.task
+
+
+# ── an end that was asked for ──
+
+HELD_UP = """
+import asyncio, sys, threading
+from services.console.app import build as console
+from shared.runtime import run_one
+
+async def build(runtime):
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+    return await console(runtime)
+
+sys.exit(run_one("console", build, 0))
+"""
+
+
+def test_a_thread_that_never_ends_keeps_no_process(database_url: str, tmp_path: Path) -> None:
+    """The interpreter waits for it when the event loop has ended: the last resort must still stand by then."""
+    deployment = Deployment.apart(tmp_path, database_url)
+    proc = deployment.procs["console"]
+    proc.command = [sys.executable, "-c", HELD_UP]
+    proc.start()
+    try:
+        ready = f"{deployment.urls['console']}/readyz"
+        deployment.until(lambda: httpx2.get(ready, timeout=5).status_code, httpx2.HTTPError)
+        assert proc.terminate() == 1
+        assert "exit.forced" in proc.tail()
+    finally:
+        proc.kill()
 
 
 # ── an end that nobody asked for ──

@@ -1,13 +1,13 @@
 """Topics as the contract wants them, and where everybody stands (confluent-kafka's admin client).
 
-Its calls block or answer by `concurrent.futures`, so all of them run in threads of ours with a deadline of theirs.
+Its calls block or answer by `concurrent.futures`, so all of them run in threads of ours. Each has a deadline of its own,
+but not for the time that it queues behind others: so the waiting has one too.
 """
 
 import asyncio
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -29,12 +29,15 @@ from confluent_kafka.cimpl import NewTopic
 
 from shared.errors import Misuse, Transient
 from shared.log import TopicPartition, Unlike
-from shared.log.kafka.errors import of_exception
+from shared.log.kafka.errors import RETRY_AFTER_S, of_exception
 from shared.log.kafka.settings import KafkaSettings
+from shared.log.kafka.threads import Threads
 from shared.topics import MAX_MESSAGE_BYTES, Topic
 
 PING_TIMEOUT_S = 2.0
 REQUEST_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 15.0
+"""For a call and what it queues behind."""
 VISIBLE_TIMEOUT_S = 15.0
 VISIBLE_PAUSE_S = 0.05
 STABLE_TIMEOUT_S = 1.0
@@ -73,22 +76,30 @@ def topic_config(topic: Topic) -> dict[str, str]:
 class KafkaAdmin:
     def __init__(self, settings: KafkaSettings) -> None:
         self._client = AdminClient(settings.librdkafka() | {"socket.timeout.ms": 5_000})
-        self._threads = ThreadPoolExecutor(THREADS, "kafka-admin")
+        self._threads = Threads(THREADS, "kafka-admin")
+        self._ping_thread = Threads(1, "kafka-ping")
+
+    async def _call(self, doing: str, call: Callable[[], T]) -> T:
+        """Raises `KafkaException` as it comes."""
+        return await _in_time(doing, self._threads, call, ANSWER_TIMEOUT_S)
 
     async def _run(self, doing: str, call: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            return await self._call(doing, call)
         except KafkaException as error:
             raise of_exception(error, doing) from error
 
     async def ping(self) -> None:
+        """In a thread of its own: the others may all be waiting for a broker that does not answer."""
+
         def call() -> None:
             self._client.describe_cluster(request_timeout=PING_TIMEOUT_S).result(PING_TIMEOUT_S)
 
+        doing = "asking whether it is there"
         try:
-            await self._run("asking whether it is there", call)
-        except TimeoutError as error:
-            raise Transient(f"Kafka does not answer within {PING_TIMEOUT_S} s") from error
+            await _in_time(doing, self._ping_thread, call, PING_TIMEOUT_S)
+        except KafkaException as error:
+            raise of_exception(error, doing) from error
 
     async def topics(self) -> dict[str, int]:
         found = await self._run("listing topics", lambda: self._client.list_topics(timeout=REQUEST_TIMEOUT_S))
@@ -224,9 +235,10 @@ class KafkaAdmin:
                 for tp, answer in answers.items()
             }
 
+        doing = "asking for offsets"
         for _ in range(STALE_TRIES):
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+                return await self._call(doing, call)
             except KafkaException as error:
                 failure = error
                 code = error.args[0].code()
@@ -237,7 +249,7 @@ class KafkaAdmin:
                     break
                 # The client would go on asking by what it knew of the leaders before; told of them anew, it does not.
                 await self.topics()
-        raise of_exception(failure, "asking for offsets") from failure
+        raise of_exception(failure, doing) from failure
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The group's positions; a partition without one is not in the answer. One that a transaction is about to move is
@@ -267,4 +279,13 @@ class KafkaAdmin:
             await asyncio.sleep(VISIBLE_PAUSE_S)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown()
+        self._ping_thread.shutdown()
+
+
+async def _in_time(doing: str, threads: Threads, call: Callable[[], T], seconds: float) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.get_running_loop().run_in_executor(threads, call)
+    except TimeoutError as error:  # ours, or the call's own
+        raise Transient(f"Kafka, {doing}: no answer within {seconds:g} s", retry_after=RETRY_AFTER_S) from error

@@ -8,7 +8,6 @@ that the partition ends, never by waiting for an offset.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
@@ -21,6 +20,7 @@ from shared.log.kafka.admin import KafkaAdmin
 from shared.log.kafka.errors import of_exception, of_librdkafka, passes
 from shared.log.kafka.records import TAKE_RECORDS, columns_of, record_of
 from shared.log.kafka.settings import KafkaSettings
+from shared.log.kafka.threads import Threads
 
 REQUEST_TIMEOUT_S = 10.0
 SCAN_WAIT_S = 0.02
@@ -48,7 +48,7 @@ class KafkaReader:
         }
         self._asker: Consumer | None = None
         self._closed = False
-        self._threads = ThreadPoolExecutor(1, "kafka-reader")
+        self._threads = Threads(1, "kafka-reader")
 
     async def partitions(self, topic: str) -> int:
         return (await self._admin.topics()).get(topic, 0)
@@ -143,7 +143,7 @@ class KafkaReader:
                 self._asker.close()
 
         await asyncio.get_running_loop().run_in_executor(self._threads, end)
-        self._threads.shutdown(wait=False)
+        self._threads.shutdown()
 
 
 class _Feed:
@@ -157,7 +157,7 @@ class _Feed:
         self._partitions = partitions
         self._open = {tp.partition for tp in partitions}
         self._consumer: Consumer | None = None
-        self._thread = ThreadPoolExecutor(1, "kafka-feed")
+        self._thread = Threads(1, "kafka-feed")
 
     async def next(self, wait_s: float) -> tuple[list[Message], bool]:
         """The next messages, and whether every partition has been seen to its end."""
@@ -197,4 +197,4 @@ class _Feed:
 
         with contextlib.suppress(KafkaException):
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, end))
-        self._thread.shutdown(wait=False)
+        self._thread.shutdown()

@@ -20,7 +20,6 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -33,6 +32,7 @@ from shared.log.kafka.errors import of_exception, of_librdkafka, passes, unknown
 from shared.log.kafka.producer import refuse_oversize
 from shared.log.kafka.records import record_of
 from shared.log.kafka.settings import KafkaSettings, group_reader, group_writer
+from shared.log.kafka.threads import Threads
 
 CALL_TIMEOUT_S = 6.0
 START_TIMEOUT_S = 5.0
@@ -58,7 +58,7 @@ class KafkaTransactionalConsumer:
         self._topics = list(topics)
         self._listener = listener
         self._transactional_id = f"{group}-{uuid.uuid4().hex}"
-        self._thread = ThreadPoolExecutor(1, "kafka-transactional")
+        self._thread = Threads(1, "kafka-transactional")
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
         self._open: set[TopicPartition] = set()
@@ -173,14 +173,14 @@ class KafkaTransactionalConsumer:
             self._producer = None
 
         await self._run(end)
-        self._thread.shutdown(wait=False)
+        self._thread.shutdown()
 
     # On the event loop
 
     async def _run(self, call: Callable[[], T]) -> T:
         """In our thread, to its end, even if our caller is cancelled meanwhile. Every call has a deadline of its own;
-        one was seen to miss it by for ever (`metadata.recovery.strategy`). Such a thread cannot be ended, and Python
-        would wait for it at its own end: so the process goes, for a supervisor to start again."""
+        one was seen to miss it by for ever (`metadata.recovery.strategy`). Such a thread cannot be ended: so the process
+        goes, for a supervisor to start again."""
         future = asyncio.get_running_loop().run_in_executor(self._thread, call)
         done, _ = await asyncio.wait([future], timeout=HANG_S)
         if not done:
