@@ -27,5 +27,9 @@ class Rejected(FlywheelError):
     """The same input fails the same way for ever: refuse or dead-letter it, never retry."""
 
 
+class NoSuchTopic(Rejected):
+    """The log has no such topic, or its servers have not all heard of it yet: ask the log which topics there are."""
+
+
 class Misuse(Rejected):
     """A person asked for something that cannot be: say what is wrong and how to mend it. Exit code 2."""

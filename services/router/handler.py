@@ -26,7 +26,7 @@ from services.router.ruleset import Ruleset
 from services.router.seen import SeenIds
 from services.router.settings import RouterSettings
 from shared.clock import Clock
-from shared.errors import Fenced, Rejected, Transient
+from shared.errors import Fenced, NoSuchTopic, Rejected, Transient
 from shared.events.envelope import rfc3339
 from shared.log import Log, Message, Reader, Record, TopicPartition, TransactionalConsumer
 from shared.telemetry import get_logger
@@ -220,6 +220,8 @@ class Handler:
         place = (TopicPartition(records[0].topic, records[0].partition), records[0].offset)
         if missing or place in self._refused:
             raise error
+        if isinstance(error, NoSuchTopic):  # it is there: a broker has not heard of it yet, and no record is at fault
+            raise Transient(str(error)) from error
         self._forget()
         if len(records) == 1:
             self._refused[place] = str(error)

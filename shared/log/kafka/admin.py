@@ -43,6 +43,7 @@ VISIBLE_PAUSE_S = 0.05
 STABLE_TIMEOUT_S = 1.0
 THREADS = 4
 STALE_TRIES = 3
+STALE_PAUSE_S = 0.2
 OPERATORS_CHOICE = {"compression.type"}
 STALE = (
     KafkaError.FENCED_LEADER_EPOCH,
@@ -236,19 +237,23 @@ class KafkaAdmin:
             }
 
         doing = "asking for offsets"
+        absent: list[ConfluentPartition] = []
         for _ in range(STALE_TRIES):
             try:
                 return await self._call(doing, call)
             except KafkaException as error:
                 failure = error
-                code = error.args[0].code()
-                if code in NOT_THERE:
-                    places = ", ".join(f"{tp.topic}/{tp.partition}" for tp in wanted)
-                    raise Misuse(f"there is no such partition: {places}") from error
-                if code not in STALE:
-                    break
-                # The client would go on asking by what it knew of the leaders before; told of them anew, it does not.
-                await self.topics()
+            code = failure.args[0].code()
+            if code not in STALE + NOT_THERE:
+                break
+            # The client would go on asking by what it knew of the leaders before; told of them anew, it does not. One that
+            # has just lost a partition, or has yet to hear that it leads it, says that there is none.
+            there = await self.topics()
+            if code in NOT_THERE:
+                absent = [tp for tp in wanted if tp.partition >= there.get(tp.topic, 0)]
+                await asyncio.sleep(STALE_PAUSE_S)
+        if code in NOT_THERE and absent:
+            raise Misuse(f"there is no such partition: {', '.join(f'{tp.topic}/{tp.partition}' for tp in absent)}")
         raise of_exception(failure, doing) from failure
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

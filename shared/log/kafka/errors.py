@@ -6,7 +6,7 @@ import time
 from aiokafka import errors as aio
 from confluent_kafka import KafkaError, KafkaException
 
-from shared.errors import Fenced, FlywheelError, Rejected, Transient
+from shared.errors import Fenced, FlywheelError, NoSuchTopic, Rejected, Transient
 
 library_log = logging.getLogger("flywheel.kafka")
 """librdkafka's own words; without it they go to stderr as they are."""
@@ -54,6 +54,12 @@ LIBRDKAFKA_REJECTED = frozenset(
         KafkaError.INVALID_RECORD,
         KafkaError.INVALID_TIMESTAMP,
         KafkaError.POLICY_VIOLATION,
+    }
+)
+# Final for who writes there. Of who reads, or asks about what he read, it was there a moment ago: a broker that has just
+# started, or has just been given a partition, says so of topics that it has not heard of yet.
+LIBRDKAFKA_NO_TOPIC = frozenset(
+    {
         KafkaError._UNKNOWN_TOPIC,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError._UNKNOWN_PARTITION,
@@ -75,17 +81,19 @@ LIBRDKAFKA_FENCED = frozenset(
 )
 
 
-def of_librdkafka(error: KafkaError, doing: str) -> FlywheelError:
+def of_librdkafka(error: KafkaError, doing: str, *, writing: bool = False) -> FlywheelError:
     text = f"Kafka, {doing}: {error.str()}"
     if error.code() in LIBRDKAFKA_FENCED:
         return Fenced(text)
     if error.code() in LIBRDKAFKA_REJECTED:
         return Rejected(text)
+    if writing and error.code() in LIBRDKAFKA_NO_TOPIC:
+        return NoSuchTopic(text)
     return Transient(text, retry_after=RETRY_AFTER_S)
 
 
-def of_exception(error: KafkaException, doing: str) -> FlywheelError:
-    return of_librdkafka(error.args[0], doing)
+def of_exception(error: KafkaException, doing: str, *, writing: bool = False) -> FlywheelError:
+    return of_librdkafka(error.args[0], doing, writing=writing)
 
 
 def is_rejected(error: BaseException) -> bool:

@@ -26,7 +26,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from shared.errors import FlywheelError, Rejected, Transient
+from shared.errors import FlywheelError, NoSuchTopic, Rejected, Transient
 from shared.log import Headers, Message
 from shared.log.kafka.errors import RETRY_AFTER_S, is_rejected, unknown
 from shared.log.kafka.settings import KafkaSettings
@@ -263,7 +263,7 @@ class KafkaProducer:
             raise unknown("asking for the topics", error) from error
         numbers = cluster.partitions_for_topic(topic)
         if not numbers:
-            raise Rejected(f"there is no topic {topic}")
+            raise NoSuchTopic(f"there is no topic {topic}")
         return len(numbers)
 
     # Three routines: one keeps a client, one writes, one watches the time

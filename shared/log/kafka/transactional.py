@@ -383,7 +383,7 @@ class KafkaTransactionalConsumer:
             self._commit(producer)
         except KafkaException as error:
             self._abort(producer, error.args[0])
-            return of_exception(error, "in a transaction")
+            return of_exception(error, "in a transaction", writing=True)
         except BufferError:
             self._abort(producer, None)
             return Transient("Kafka, in a transaction: its queue stays full")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import NamedTuple
 
-from shared.errors import Rejected, Transient
+from shared.errors import NoSuchTopic, Rejected, Transient
 from shared.log import Message
 from shared.log.partitioning import partition_of
 from shared.log.postgres.connection import Connections
@@ -75,7 +75,7 @@ class Placer:
             if topic is None:
                 found = await self._catalogue.find(name)
                 if found is None:
-                    raise Rejected(f"there is no topic {name!r}: create it with `flywheel topics apply`")
+                    raise NoSuchTopic(f"there is no topic {name!r}: create it with `flywheel topics apply`")
                 topic = topics[name] = found
             partition = partition_of(key, topic.partitions) if key is not None else next(self._turn) % topic.partitions
             packed = pack(headers)
