@@ -19,6 +19,7 @@ class MockKafka:
     """One broker, for as long as `running` runs."""
 
     def __init__(self) -> None:
+        self._closed = False
         self._library = _library()
         self._client = ctypes.c_void_p(self._library.rd_kafka_new(_PRODUCER, None, None, 0))
         self._cluster = ctypes.c_void_p(self._library.rd_kafka_mock_cluster_new(self._client, 1))
@@ -42,6 +43,10 @@ class MockKafka:
         self._library.rd_kafka_mock_topic_set_error(self._cluster, topic.encode(), 0)
 
     def close(self) -> None:
+        """Gone. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)
         self._library.rd_kafka_destroy(self._client)
 

@@ -79,14 +79,14 @@ class KafkaTransactionalConsumer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
-            # Shielded and kept: a caller that gives up waiting must not lose what was taken for him. It is handed out
+            # Not cancelled with us, and kept: a caller that gives up waiting must not lose what was taken for him. It is handed out
             # before a partition that came back meanwhile is opened, of which it may hold what no longer counts.
             if self._consuming is None:
                 await self._settle()
                 wait = max(0.0, min(POLL_SLICE_S, deadline - loop.time()))
                 self._consuming = loop.run_in_executor(self._thread, self._consume, max_records, wait)
             try:
-                records = await asyncio.shield(self._consuming)
+                records = await self._ended(self._consuming)
             except KafkaException as error:
                 self._consuming = None
                 raise unknown("polling", error) from error
@@ -181,7 +181,10 @@ class KafkaTransactionalConsumer:
         """In our thread, to its end, even if our caller is cancelled meanwhile. Every call has a deadline of its own;
         one was seen to miss it by for ever (`metadata.recovery.strategy`). Such a thread cannot be ended: so the process
         goes, for a supervisor to start again."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await self._ended(asyncio.get_running_loop().run_in_executor(self._thread, call))
+
+    @staticmethod
+    async def _ended(future: "asyncio.Future[T]") -> T:
         done, _ = await asyncio.wait([future], timeout=HANG_S)
         if not done:
             _log.critical("a call of the Kafka client hangs: this process ends")
