@@ -23,6 +23,8 @@ from shared.config.store import ConfigStore
 from shared.database import Database
 from shared.errors import Transient
 from shared.log import postgres as postgres_log
+from shared.log.kafka import KafkaSettings
+from shared.log.kafka.producer import KafkaProducer
 from shared.runtime import Process, Runtime, Service, serve
 from shared.settings import Settings, read_settings
 from tests.brokers import free_port
@@ -319,6 +321,19 @@ async def test_a_service_that_ends_by_itself_takes_the_process_with_it(database_
         with pytest.raises(ExceptionGroup) as caught:
             await start.task
     assert "console has ended by itself" in str(_cause(caught.value))
+
+
+async def test_a_kafka_producer_that_works_no_more_takes_the_process_with_it() -> None:
+    """It answered every append with its defect, and the process stayed up."""
+    before = _count("kafka-producer-connect")
+    producer = KafkaProducer(KafkaSettings("127.0.0.1:this is no port"))
+    assert {"kafka-producer-write", "kafka-producer-watch"} <= {task.get_name() for task in tasks.kept()}
+    with pytest.raises(ValueError):
+        async with asyncio.timeout(WAIT_S):
+            await tasks.watch()
+    assert _count("kafka-producer-connect") == before + 1
+    await producer.close()
+    assert not tasks.kept()
 
 
 async def test_whatever_runs_for_ever_is_held_by_the_process(database_url: str, tmp_path: Path) -> None:

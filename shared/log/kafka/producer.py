@@ -31,6 +31,7 @@ from shared.log import Headers, Message
 from shared.log.kafka.errors import RETRY_AFTER_S, is_rejected, unknown
 from shared.log.kafka.settings import KafkaSettings
 from shared.log.partitioning import partition_of
+from shared.tasks import keep
 from shared.topics import MAX_MESSAGE_BYTES
 
 STALL_S = 2.0  # no answer to a write, or no connection, for so long: the log is away
@@ -179,7 +180,7 @@ class KafkaProducer:
         self._alive = 0.0
         self._loop = asyncio.get_running_loop()
         self._tasks = [
-            self._loop.create_task(routine(), name=f"kafka-producer-{name}")
+            keep(routine(), f"kafka-producer-{name}")
             for name, routine in (("connect", self._connect), ("write", self._write), ("watch", self._watch))
         ]
         for task in self._tasks:
@@ -409,7 +410,7 @@ class KafkaProducer:
         task.add_done_callback(self._ends.discard)
 
     def _broke(self, task: "asyncio.Task[None]") -> None:
-        """A routine ended by itself: a defect, which the next caller hears of."""
+        """A routine ended by itself: a defect. The process ends of it, and until then every caller hears of it."""
         if not task.cancelled():
             self._defect = task.exception()
 
