@@ -31,6 +31,7 @@ from sqlalchemy import insert, select, text, update
 
 from shared.clock import Clock
 from shared.database import Database
+from shared.database.listening import until_lost
 from shared.database.tables import api_key, workspace
 from shared.errors import Misuse, Transient
 from shared.tasks import keep
@@ -294,14 +295,11 @@ class Authenticator:
             server_settings={"application_name": "flywheel auth", "tcp_keepalives_idle": "30"},
         )
         try:
-            ended = asyncio.Event()
-            connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(_CHANNEL, self._revoked)
             for entry in self._known.values():
                 entry.fresh_until = 0.0  # a revocation may have gone by while nobody listened
             self.listening.set()
-            if not connection.is_closed():
-                await ended.wait()
+            await until_lost(connection)
         finally:
             connection.terminate()
 

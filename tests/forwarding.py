@@ -12,6 +12,7 @@ class Forwarding:
         self._socket = database_url.partition("host=")[2] + "/.s.PGSQL.5432"
         self._port = port
         self._writers: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         name = database_url.partition("@/")[2].partition("?")[0]
         self.url = f"postgresql://postgres:hidden@127.0.0.1:{port}/{name}"
@@ -26,6 +27,10 @@ class Forwarding:
         for writer in self._writers:
             writer.transport.abort()
 
+    def fall_silent(self) -> None:
+        """As when a firewall in between forgets the connections that there are: they stay open, and nothing comes through."""
+        self._silent |= self._writers
+
     async def _both(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_unix_connection(self._socket)
         self._writers |= {writer, back}
@@ -34,7 +39,8 @@ class Forwarding:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
-                writer.write(data)
+                if writer not in self._silent:
+                    writer.write(data)
         writer.close()
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from shared.database import is_transient, normalise_url
+from shared.database.listening import until_lost
 from shared.errors import Fenced, Misuse, Transient
 from shared.tasks import keep
 from shared.telemetry import get_logger
@@ -190,10 +191,8 @@ class Hub:
     async def _keep(self, connection: Any) -> None:
         try:
             while True:
-                ended = asyncio.Event()
-                connection.add_termination_listener(lambda _connection, ended=ended: ended.set())
-                if not connection.is_closed():
-                    await ended.wait()
+                await until_lost(connection)
+                connection.terminate()
                 self.alive = None
                 connection = await self._reconnect()
                 self._wake_all()
