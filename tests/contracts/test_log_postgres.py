@@ -345,8 +345,6 @@ async def test_a_member_stopped_inside_a_transaction_holds_nobody_up_for_longer_
     await (await log.producer()).append(numbered("in", 100))
     process = await child("g", "before commit")
     await process.stopped()
-    held = await sql.fetchval("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'")
-    assert held == 1
     # Somebody else's append to the same partitions: Transient at the worst, and then it goes through.
     producer = await log.producer()
     async with asyncio.timeout(PATIENCE_S):

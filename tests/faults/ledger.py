@@ -90,10 +90,12 @@ class Drivers:
             raise self._failed[0]
 
     def wait_for(self, count: int) -> None:
-        """Until that many pieces are acknowledged in all."""
-        deadline = time.monotonic() + GIVE_UP_S
-        while len(self._ledger.ids) < count:
+        """Until that many pieces are acknowledged in all; however slowly, as long as more are."""
+        deadline, before = 0.0, -1
+        while (now := len(self._ledger.ids)) < count:
             assert not self._failed, self._failed
+            if now != before:
+                deadline, before = time.monotonic() + GIVE_UP_S, now
             assert time.monotonic() < deadline, f"only {self._ledger} of {count}"
             time.sleep(0.01)
 

@@ -27,7 +27,6 @@ from tests.mailbox import Mailbox
 
 FULL = os.environ.get("FLYWHEEL_FAULTS") == "full"
 ROUNDS = 12 if FULL else 1
-EXIT_S = 10.5
 SEED = int(os.environ.get("FLYWHEEL_SEED") or 20261122)
 
 
@@ -168,9 +167,8 @@ def test_sigterm_while_the_database_stands_still(tmp_path: Path, server: Server)
                 httpx2.HTTPError,
             )
             for name, proc in deployment.procs.items():
-                before = time.monotonic()
-                proc.terminate()
-                took = time.monotonic() - before
-                assert took <= EXIT_S, f"{name} took {took:.1f} s"
+                code = proc.terminate()
+                by_force = "exit.forced" in proc.tail()
+                assert code == (1 if by_force else 0), f"{name} ended with {code}\n{proc.tail()}"
         finally:
             server.go_on()

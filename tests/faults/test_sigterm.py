@@ -1,7 +1,8 @@
 """SIGTERM under load, as every deployment of a new version sends it.
 
-Whoever was let in is answered: with 202, or with a 503 that says "send it again". The process is gone within ten
-seconds, with exit code 0, and the next one goes on where it was. Each request has a connection of its own, so that a
+Whoever was let in is answered: with 202, or with a 503 that says "send it again". The process ends with
+exit code 0, so by itself and within its 9.5 seconds (after which it is ended, with 1), and the next one goes on where it
+was. Each request has a connection of its own, so that a
 client that was refused at the door is told from one that was thrown out after it had been let in.
 """
 
@@ -10,6 +11,7 @@ import errno
 import json
 import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -19,6 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import httpx2
 import pytest
 
 from tests.brokers import Cluster
@@ -29,7 +32,6 @@ from tests.faults.settled import settled
 FULL = os.environ.get("FLYWHEEL_FAULTS") == "full"
 TERMS = 20 if FULL else 2
 SEED = int(os.environ.get("FLYWHEEL_SEED") or 20261122)
-EXIT_S = 10.0
 GIVE_UP_S = 60.0
 CLIENTS = 12
 
@@ -115,6 +117,25 @@ def test_on_kafka(tmp_path: Path, database_url: str, own_kafka: Cluster) -> None
         asyncio.run(_effects(database_url, clients.ledger))
 
 
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_while_kafka_stands_still(tmp_path: Path, database_url: str, own_kafka: Cluster) -> None:
+    """Every call that waits for it is left to its fate, in whatever thread: the interpreter waits for none of them."""
+    with Deployment.apart(tmp_path, database_url, {"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap}) as deployment:
+        own_kafka.brokers[0].pause()
+        try:
+            ready = f"{deployment.urls['ingest']}/readyz"
+            deployment.until(lambda: httpx2.get(ready, timeout=5).status_code == 503, httpx2.HTTPError)
+            for proc in deployment.procs.values():
+                proc.signal(signal.SIGTERM)
+            for name, proc in deployment.procs.items():
+                code = proc.ended()
+                by_force = "exit.forced" in proc.tail()
+                assert code == (1 if by_force else 0), f"{name} ended with {code}\n{proc.tail()}"
+        finally:
+            own_kafka.brokers[0].resume()
+
+
 def _terminated(directory: Path, deployment: Deployment, *names: str) -> Clients:
     dice = random.Random(SEED)
     clients = Clients(book.Ledger(directory / "ledger.jsonl"), deployment)
@@ -133,8 +154,7 @@ def _terminated(directory: Path, deployment: Deployment, *names: str) -> Clients
                 code = proc.terminate()
                 took = time.monotonic() - before
                 slowest = max(slowest, took)
-                assert took <= EXIT_S, f"{name} took {took:.1f} s to stop\n{proc.tail()}"
-                assert code == 0, f"{name} ended with {code}\n{proc.tail()}"
+                assert code == 0, f"{name} ended with {code} after {took:.1f} s\n{proc.tail()}"
                 proc.start()
             deployment.wait_ready()
     finally:
