@@ -156,7 +156,7 @@ async def _verdict(url: str, ledger: book.Ledger, mailbox: Mailbox, *, on_postgr
         await connection.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_sigterm_while_the_database_stands_still(tmp_path: Path, server: Server) -> None:
     """What hangs is not waited for: nothing that was acknowledged is only in this process."""
     with Deployment.apart(tmp_path / "apart", server.url) as deployment:
