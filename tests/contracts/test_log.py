@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared.errors import Misuse, Rejected
+from shared.errors import Misuse, NoSuchTopic, Rejected
 from shared.log import Consumer, Headers, Listener, Log, Message, Record, TopicPartition, TransactionalConsumer
 from shared.log.partitioning import partition_of
 from shared.topics import MAX_MESSAGE_BYTES, Topic
@@ -310,7 +310,7 @@ async def test_what_is_refused_for_one_caller_fails_no_other(bench: Bench) -> No
         producer.append(numbered(topic, 5, start=5)),
         return_exceptions=True,
     )
-    assert [type(outcome) for outcome in outcomes] == [type(None), Rejected, Rejected, type(None)]
+    assert [type(outcome) for outcome in outcomes] == [type(None), Rejected, NoSuchTopic, type(None)]
     assert sorted(int(r.value) for r in await everything(log, topic)) == list(range(10))
 
 
