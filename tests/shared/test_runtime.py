@@ -127,7 +127,7 @@ def test_an_address_is_told_without_its_password(url: str, server: str) -> None:
 # ── a configuration, whichever services run here ──
 
 BAD: list[tuple[str, str, str, str]] = [
-    ("sla.yaml", "acknowledge: 8h", "acknowledge: soonish", "sla.yaml:14:21: .*'soonish' is not a duration"),
+    ("sla.yaml", "acknowledge: 8h", "acknowledge: soonish", "sla.yaml:15:21: .*'soonish' is not a duration"),
     ("sources.yaml", "sources: []", "sources: [{name: z, connector: zendek, verify: none}]", "sources.yaml:15:21: .*no con"),
     ("sources.yaml", "sources: []", "sources: [{name: z, connector: standard, secrets: [x]}]", "sources.yaml:15:11: .*whsec"),
     ("routing.yaml", "then: [{assign: product}, {tag: [bug]}]", "then: [{assign: produkt}]", 'routing.yaml:.*"product"'),
@@ -218,7 +218,7 @@ async def test_what_only_another_process_can_fill_in_is_left_to_that_one(
     process = await leading.up()
     assert await in_force(database_url) is not None
     for env, says in (({}, "SOON is not set"), ({"SOON": "soonish"}, "not a duration")):
-        with pytest.raises(ConfigError, match=f"sla.yaml:14:.*{says}"):
+        with pytest.raises(ConfigError, match=f"sla.yaml:15:.*{says}"):
             await Start(settings(**env), closer).up()
     following = Start(settings(SOON="5h"), closer)
     (await following.up()).runtime.stopping.set()
