@@ -27,7 +27,7 @@ from shared import tasks
 from shared.auth import Authenticator, Keys
 from shared.clock import Clock, DatabaseClock
 from shared.config import STARTER, Config, ConfigError, config_of, read_dir, version_of
-from shared.config.proof import prove
+from shared.config.proof import Judge, ask, prove
 from shared.config.store import ConfigStore
 from shared.config.teams import Teams, read_teams
 from shared.database import Database
@@ -186,7 +186,7 @@ class Process:
         """In a thread. What is in force was proved before; whether we can work by it, `follow` asks."""
         config = config_of(files, self.runtime.settings.env)
         if not in_force:
-            prove(config, {service.name: service.check for service in self.services})
+            prove(config, self._judges())
         return config, read_teams(config.document("teams.yaml"))
 
     async def follow(self) -> None:
@@ -196,29 +196,22 @@ class Process:
         if version is None or version == self._refused or (self.config is not None and version == self.config.version):
             return
         config, self._proved = self._proved, None
-        if config is None or config.version != version:
+        if config is None or config.version != version:  # else our services were asked when it was proved
             config = await self._store.load(version, self.runtime.settings.env)
-        try:
-            await asyncio.to_thread(self._check, config)
-        except ConfigError:
-            self._refused = version
-            raise
+            try:
+                await asyncio.to_thread(ask, config, self._judges())
+            except ConfigError:
+                self._refused = version
+                raise
         for service in self.services:
             await service.configure(config)
         if self.config is not None:
             self.tell(f"Configuration {config.version} is in force.")
         self.config = config
 
-    def _check(self, config: Config) -> None:
-        """In a thread."""
-        issues = []
-        for service in self.services:
-            try:
-                service.check(config)
-            except ConfigError as error:
-                issues += error.issues
-        if issues:
-            raise ConfigError(issues)
+    def _judges(self) -> Mapping[str, Judge]:
+        """Called in a thread."""
+        return {service.name: service.check for service in self.services}
 
     async def _keep_configured(self) -> None:
         while True:

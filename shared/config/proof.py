@@ -41,6 +41,13 @@ def prove(config: Config, here: Mapping[str, Judge]) -> dict[str, Any]:
     return made | made_elsewhere
 
 
+def ask(config: Config, judges: Mapping[str, Judge]) -> None:
+    """Whether all of these could work by it. Raises `ConfigError` with every issue that any of them finds."""
+    _, issues = _asked(config, judges)
+    if issues:
+        raise ConfigError(issues)
+
+
 def _asked(config: Config, judges: Mapping[str, Judge]) -> tuple[dict[str, Any], list[Issue]]:
     made: dict[str, Any] = {}
     issues: list[Issue] = []

@@ -75,7 +75,6 @@ class KafkaConsumer:
         self._gone: set[TopicPartition] = set()
         self._told = asyncio.Event()  # nothing is revoked that the listener has not heard of
         self._told.set()
-        self._polling = False
         self._paused = False
         self._moved: dict[TopicPartition, tuple[int, float]] = {}
         self._closed = False
