@@ -24,6 +24,7 @@ from shared.log.choose import open_log
 from shared.settings import read_settings
 from tests.brokers import free_port
 from tests.deployment import FLYWHEEL, REPOSITORY, Deployment
+from tests.editing import edit
 
 STEERING = ("FLYWHEEL_", "DATABASE_URL", "KAFKA_", "SMTP_URL", "INGEST_", "ROUTER_", "CLOSER_", "CONSOLE_")
 
@@ -82,12 +83,6 @@ def asked(flywheel: Flywheel, up: Deployment) -> Flywheel:
 def config(flywheel: Flywheel, tmp_path: Path) -> Path:
     assert flywheel("init", "config").code == 0
     return tmp_path / "config"
-
-
-def edit(folder: Path, file: str, before: str, after: str, times: int = 1) -> None:
-    text = (folder / file).read_text(encoding="utf-8")
-    assert text.count(before) == times, f"{before!r} stands {text.count(before)} times in {file}"
-    (folder / file).write_text(text.replace(before, after), encoding="utf-8")
 
 
 # ── exit codes and mistakes ──

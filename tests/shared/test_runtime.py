@@ -29,6 +29,7 @@ from shared.runtime import Process, Runtime, Service, serve
 from shared.settings import Settings, read_settings
 from tests.brokers import free_port
 from tests.deployment import Deployment
+from tests.editing import edit
 from tests.forwarding import Forwarding, forwarding
 
 WAIT_S = 30.0
@@ -142,12 +143,6 @@ def folder(tmp_path: Path) -> Path:
     for name in FILES:
         (made / name).write_bytes((STARTER / name).read_bytes())
     return made
-
-
-def edit(folder: Path, file: str, before: str, after: str) -> None:
-    text = (folder / file).read_text(encoding="utf-8")
-    assert text.count(before) == 1, f"{before!r} stands {text.count(before)} times in {file}"
-    (folder / file).write_text(text.replace(before, after), encoding="utf-8")
 
 
 async def in_force(database_url: str) -> str | None:
