@@ -190,18 +190,7 @@ async def test_tail_goes_on_where_it_was_when_the_service_comes_back(
     monkeypatch.setattr(sse, "RETRY_MS", 100)
     port = free_port()
     async with serving(settings, port) as router:
-        env = {**os.environ, "FLYWHEEL_URL": router.url, "FLYWHEEL_API_KEY": router.key}
-        tail = await asyncio.create_subprocess_exec(
-            *FLYWHEEL,
-            "tail",
-            "support",
-            "--from-beginning",
-            "--json",
-            cwd=REPOSITORY,
-            env=env,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
+        tail = await _tail(router)
         try:
             before = new_id()
             await router.post(message(before))
@@ -231,18 +220,7 @@ async def test_tail_gives_up_when_its_key_is_taken_back(settings: Settings, monk
     monkeypatch.setattr(sse, "RETRY_MS", 100)
     port = free_port()
     async with serving(settings, port) as router:
-        env = {**os.environ, "FLYWHEEL_URL": router.url, "FLYWHEEL_API_KEY": router.key}
-        tail = await asyncio.create_subprocess_exec(
-            *FLYWHEEL,
-            "tail",
-            "support",
-            "--from-beginning",
-            "--json",
-            cwd=REPOSITORY,
-            env=env,
-            stdout=PIPE,
-            stderr=PIPE,
-        )
+        tail = await _tail(router)
         await router.post(message(new_id()))
         assert await _tailed(tail)
         keys = Keys(router.process.runtime.database, router.process.runtime.clock)
@@ -265,6 +243,13 @@ async def _line(stream: asyncio.StreamReader | None) -> bytes:
     assert stream is not None
     async with asyncio.timeout(PATIENCE_S):
         return await stream.readline()
+
+
+async def _tail(router: Served) -> asyncio.subprocess.Process:
+    """`flywheel tail` of the support team's topic, from its beginning."""
+    env = {**os.environ, "FLYWHEEL_URL": router.url, "FLYWHEEL_API_KEY": router.key}
+    command = [*FLYWHEEL, "tail", "support", "--from-beginning", "--json"]
+    return await asyncio.create_subprocess_exec(*command, cwd=REPOSITORY, env=env, stdout=PIPE, stderr=PIPE)
 
 
 async def _tailed(tail: asyncio.subprocess.Process) -> str:
