@@ -283,6 +283,20 @@ async def test_an_output_that_the_broker_refuses_fails_the_transaction_and_moves
     await consumer.close()
 
 
+async def test_an_output_refused_while_the_others_are_still_being_written_is_named_as_the_reason(
+    kafka_bootstrap: str, log: KafkaLog, producer: KafkaProducer
+) -> None:
+    """The client's call that is under way says "erroneous state" then, which would be tried again for ever."""
+    source, narrow, target = await new_topic(log), narrow_topic(kafka_bootstrap), await new_topic(log)
+    await producer.append(plain(source, b"1"))
+    consumer = await log.transactional(f"g-{source}", [source], Seen())
+    records = await take(consumer, 1)
+    outputs = [*plain(narrow, os.urandom(5000)), *plain(target, *([b"aborted"] * 100_000))]
+    with pytest.raises(Rejected, match=narrow):
+        await consumer.transact(outputs, after(records))
+    await consumer.close()
+
+
 @pytest.mark.timeout(120)
 async def test_a_zombie_whose_client_knows_that_it_was_expelled_writes_nothing(
     kafka_bootstrap: str, log: KafkaLog, producer: KafkaProducer

@@ -385,8 +385,9 @@ class KafkaTransactionalConsumer:
             producer.send_offsets_to_transaction(_confluent(positions), membership, CALL_TIMEOUT_S)
             self._commit(producer)
         except KafkaException as error:
-            self._abort(producer, error.args[0])
-            return of_exception(error, "in a transaction", writing=True)
+            reason = self._reason(producer, positions, error)
+            self._abort(producer, reason.args[0])
+            return of_exception(reason, "in a transaction", writing=True)
         except BufferError:
             self._abort(producer, None)
             return Transient("Kafka, in a transaction: its queue stays full")
@@ -395,6 +396,21 @@ class KafkaTransactionalConsumer:
     def _commit(self, producer: Producer) -> None:
         """Raises when any output of this transaction was refused."""
         producer.commit_transaction(CALL_TIMEOUT_S)
+
+    def _reason(
+        self, producer: Producer, positions: Mapping[TopicPartition, int], error: KafkaException
+    ) -> KafkaException:
+        """What really failed: a refused output that ends the transaction while another call is under way makes that call
+        say "erroneous state", as if it could be tried again. The next call is told what was refused."""
+        if error.args[0].code() != KafkaError._STATE or self._consumer is None:
+            return error
+        try:  # whatever it does is aborted
+            producer.send_offsets_to_transaction(
+                _confluent(positions), self._consumer.consumer_group_metadata(), CALL_TIMEOUT_S
+            )
+        except KafkaException as reason:
+            return reason
+        return error
 
     def _abort(self, producer: Producer, error: KafkaError | None) -> None:
         if error is None or not error.fatal():
