@@ -10,17 +10,20 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from services.tour import load_sample, show_the_loop
 from shared.config import ConfigError
 from shared.database.embedded import EmbeddedPostgres, in_use_by
 from shared.errors import FlywheelError, Misuse
-from shared.runtime import Process, serve
 from shared.settings import Settings, read_settings
 from shared.telemetry import configure_logging, get_logger
+
+if TYPE_CHECKING:
+    from shared.runtime import Build, Process
 
 ADMIN_KEY_NAME = "flywheel up"
 
@@ -75,13 +78,25 @@ def _port(host: str, port: int, data_dir: Path) -> int:
         return int(probe.getsockname()[1])
 
 
-async def _serve(settings: Settings, host: str, port: int, url: str, sample: bool) -> None:
+def _services() -> "Sequence[Build]":
     from services.closer.app import build as closer
     from services.console.app import build as console
     from services.ingest.app import build as ingest
     from services.router.app import build as router
 
-    async def started(process: Process) -> None:
+    return ingest, router, closer, console
+
+
+def _load_services() -> None:
+    """While the server starts, which takes about as long."""
+    with contextlib.suppress(Exception):  # whoever asks for them next is told what is wrong
+        _services()
+
+
+async def _serve(settings: Settings, host: str, port: int, url: str, sample: bool) -> None:
+    from shared.runtime import serve
+
+    async def started(process: "Process") -> None:
         assert settings.database_url is not None
         running = settings.data_dir / "running.json"
         running.write_text(json.dumps({"url": url, "pid": os.getpid(), "database_url": settings.database_url}))
@@ -91,14 +106,13 @@ async def _serve(settings: Settings, host: str, port: int, url: str, sample: boo
         process.tell = partial(print, flush=True)
 
     try:
-        builds = [ingest, router, closer, console]
         tell = partial(print, flush=True)
-        await serve(settings, builds, name="all", host=host, port=port, started=started, tell=tell)
+        await serve(settings, _services(), name="all", host=host, port=port, started=started, tell=tell)
     finally:
         (settings.data_dir / "running.json").unlink(missing_ok=True)
 
 
-async def _announce(process: Process, settings: Settings, url: str, key: str, made: bool, sample: bool) -> None:
+async def _announce(process: "Process", settings: Settings, url: str, key: str, made: bool, sample: bool) -> None:
     """What a person sees: the loop of one event, where things are, and how to go on."""
     stopping = asyncio.create_task(process.runtime.stopping.wait())
     tour = asyncio.create_task(_tour(settings, url, key, sample))
@@ -124,12 +138,14 @@ async def _tour(settings: Settings, url: str, key: str, sample: bool) -> None:
     marker = settings.data_dir / "sample-loaded"
     if not sample or marker.exists():
         return
+    from services.tour import load_sample, show_the_loop
+
     feedback_id = await load_sample(url, key)
     await show_the_loop(url, key, feedback_id, settings.data_dir / "mail" if not settings.smtp_url else None)
     marker.touch()
 
 
-async def _admin_key(process: Process, data_dir: Path) -> tuple[str, bool]:
+async def _admin_key(process: "Process", data_dir: Path) -> tuple[str, bool]:
     """The key of the first start, made once; whether it was made now."""
     path = data_dir / "api-key"
     if path.exists():
@@ -149,8 +165,11 @@ def _database(settings: Settings) -> Iterator[Settings]:
     if settings.database_url:
         yield settings
         return
+    loading = threading.Thread(target=_load_services, daemon=True)
+    loading.start()
     postgres = EmbeddedPostgres.start(settings.data_dir)
     try:
+        loading.join()
         yield settings.with_database(postgres.url)
     finally:
         postgres.stop()

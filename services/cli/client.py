@@ -3,6 +3,8 @@
 The address: `FLYWHEEL_URL` (or `INGEST_URL`, `ROUTER_URL`, `CLOSER_URL` for a deployment without a front door),
 else what `flywheel up` wrote into its data folder, else http://127.0.0.1:8080. The key: `FLYWHEEL_API_KEY`, else
 the data folder's `api-key`.
+
+The HTTP client is loaded by who speaks: `flywheel up` and `--help` start without it.
 """
 
 import json
@@ -11,13 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import httpx2
+from typing import TYPE_CHECKING, Any, Literal
 
 from shared.config import STARTER, Config, config_of, read_dir
 from shared.errors import FlywheelError, Misuse, Transient
 from shared.settings import DEFAULT_DATA_DIR
+
+if TYPE_CHECKING:
+    import httpx2
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 RUNNING = "running.json"
@@ -103,6 +106,8 @@ def local_config() -> Config:
 
 
 def is_up(part: Part) -> bool:
+    import httpx2
+
     try:
         return httpx2.get(f"{base_url(part)}/healthz", timeout=2).status_code == 200
     except httpx2.HTTPError:
@@ -111,6 +116,8 @@ def is_up(part: Part) -> bool:
 
 def call(part: Part, method: str, path: str, *, content_type: str = "application/json", **request: Any) -> Any:
     """One request, its JSON. Raises `Refused`, or `Transient` when nobody answers."""
+    import httpx2
+
     headers = {"Authorization": f"Bearer {api_key()}", **request.pop("headers", {})}
     if "content" in request:
         headers["Content-Type"] = content_type
@@ -160,6 +167,8 @@ def events(part: Part, path: str, params: dict[str, str], tell: Callable[[str], 
     A stream that ends or breaks is taken up again behind its last id once the service is back; `tell` hears once each
     time that we wait. Raises `Transient` when nobody answers from the start, `Refused` for what waiting does not mend.
     """
+    import httpx2
+
     place, url = _Place(), DEFAULT_URL
     while True:
         url, why = base_url(part, otherwise=url), "the stream ended"
@@ -180,6 +189,8 @@ def events(part: Part, path: str, params: dict[str, str], tell: Callable[[str], 
 
 
 def _connection(url: str, params: dict[str, str], place: _Place) -> Iterator[dict[str, str]]:
+    import httpx2
+
     headers = {"Authorization": f"Bearer {api_key()}", "Accept": "text/event-stream"}
     if place.last:
         headers["Last-Event-ID"] = place.last
@@ -212,7 +223,7 @@ def blocks(chunks: Iterable[str]) -> Iterator[dict[str, str]]:
                 event[name] = f"{event[name]}\n{value}" if name == "data" and name in event else value
 
 
-def _json(response: httpx2.Response) -> Any:
+def _json(response: "httpx2.Response") -> Any:
     try:
         body = response.json() if response.content else {}
     except ValueError:

@@ -6,17 +6,19 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WIDTH = 110
 WHY_MAX_CHARS = 2_000
 
 
-def _console() -> Console:
+def _console() -> "Console":
+    from rich.console import Console
+
     wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "160"))
     return Console(highlight=False, markup=False, width=wide, soft_wrap=False)
 
@@ -46,6 +48,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "n
     if not rows:
         print(empty, file=sys.stderr)
         return
+    from rich.table import Table
+
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         drawn.add_column(column, overflow="fold")

@@ -23,8 +23,6 @@ from functools import cached_property, lru_cache
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-import holidays
-
 from shared.config.teams import DAYS, Hours, minutes, weekdays
 
 FRIDAY = 4
@@ -196,6 +194,8 @@ _US_DATE = re.compile(r"\b(\d\d)/(\d\d)/(\d{4})\b")
 
 @lru_cache(256)
 def _national(code: str, year: int) -> tuple[Mapping[date, str], Mapping[date, int]]:
+    import holidays  # half a second, for who has no case yet to reckon with
+
     country, _, subdivision = code.partition("-")
     try:
         found = holidays.country_holidays(country, subdiv=subdivision or None, years=year)

@@ -2,22 +2,25 @@
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
 from services.console.api import routes_for
-from services.console.front_door import FrontDoor
 from services.console.queries import Queries
 from shared.config import Config
 from shared.runtime import Runtime, Service
 from shared.web.at_once import HotPath
+
+if TYPE_CHECKING:
+    from services.console.front_door import FrontDoor
 
 
 class ConsoleService:
     name = "console"
     leads = False
 
-    def __init__(self, runtime: Runtime, front_door: FrontDoor | None) -> None:
+    def __init__(self, runtime: Runtime, front_door: "FrontDoor | None") -> None:
         self.routes = APIRouter()
         self.routes.include_router(routes_for(Queries(runtime.database), runtime))
         self._front_door = front_door
@@ -50,5 +53,7 @@ async def build(runtime: Runtime) -> Service:
 
 async def build_alone(runtime: Runtime) -> Service:
     """In a process of its own: the front door, in CLOSER_URL's name too."""
+    from services.console.front_door import FrontDoor  # brings an HTTP client, which nobody else here needs
+
     closer = os.environ.get("CLOSER_URL") or "http://127.0.0.1:8083"
     return ConsoleService(runtime, FrontDoor(closer))
