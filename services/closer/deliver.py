@@ -10,7 +10,7 @@ A kill can leave at most `CLOSER_DELIVERIES` messages unknown, for no more are c
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -58,8 +58,12 @@ UPDATE closer.notification SET status = $4, reason = $5, due_at = NULL, token = 
 WHERE case_id = $1 AND kind = $2 AND generation = $3
 """
 _RECORD = """
-UPDATE closer.notification SET status = $5, reason = $6, due_at = $7, sent_at = $8, provider_id = $9, token = NULL
-WHERE case_id = $1 AND kind = $2 AND generation = $3 AND token = $4
+UPDATE closer.notification n
+SET status = r.status, reason = r.reason, due_at = r.due_at, sent_at = r.sent_at, provider_id = r.provider_id, token = NULL
+FROM unnest($1::uuid[], $2::text[], $3::int[], $4::uuid[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
+            $9::text[]) AS r (case_id, kind, generation, token, status, reason, due_at, sent_at, provider_id)
+WHERE n.case_id = r.case_id AND n.kind = r.kind AND n.generation = r.generation AND n.token = r.token
+RETURNING r.token
 """
 _KNOWN_AFTER_ALL = """
 UPDATE closer.notification SET status = 'sent', reason = '', sent_at = $4, provider_id = $5
@@ -134,6 +138,9 @@ class Deliverer:
         self._sending: set[asyncio.Task[None]] = set()
         self._in_hand: set[str] = set()
         """Tokens of what is being sent, or was sent and is not recorded yet: alive, however long the database was away."""
+        self._done: list[tuple[Claim, Result]] = []
+        """Sent, one way or the other, and not recorded yet."""
+        self._recording = asyncio.Lock()
         self._unconfirmed: dict[str, datetime] = {}
         """Tokens of claims whose commit nobody heard of, and until when they could hold."""
         self._draining = asyncio.Event()
@@ -207,6 +214,10 @@ class Deliverer:
                     claim = await self._take(driver, effects, row, held, answered, gone, settled)
                     if claim is not None:
                         claims.append(claim)
+                lease = effects.now + timedelta(seconds=LEASE_S)
+                taken = [(*one.key, one.token, lease, one.notification.channel) for one in claims]
+                await driver.executemany(_TAKE, taken)
+                await driver.executemany(_ATTEMPT, [(*one.key, one.attempt, one.token, effects.now) for one in claims])
         except Transient:
             until = self._unit.clock.now() + timedelta(seconds=LEASE_S)
             self._unconfirmed.update((claim.token, until) for claim in claims)
@@ -259,9 +270,6 @@ class Deliverer:
         assert held.personal.email is not None, "looked at just now"
         if row["attempts"] == 0:  # said before it is tried, and once however often it is tried
             effects.record(held, decide(case, Telling(kind, generation, identity, channel.name), effects.now))
-        token = str(uuid4())
-        await driver.execute(_TAKE, *key, token, effects.now + timedelta(seconds=LEASE_S), channel.name)
-        await driver.execute(_ATTEMPT, *key, row["attempts"] + 1, token, effects.now)
         language: MailLanguage = row["language"]
         notification = Notification(
             kind,
@@ -274,7 +282,7 @@ class Deliverer:
             case.id,
             generation,
         )
-        return Claim(notification, self._compose(notification, row, held, answered), row["attempts"] + 1, token)
+        return Claim(notification, self._compose(notification, row, held, answered), row["attempts"] + 1, str(uuid4()))
 
     def _compose(self, notification: Notification, row: Any, held: Held, answered: Held) -> Outgoing:
         link = f"{self._public_url}/loop/{loop_token(self._links, notification)}"
@@ -308,14 +316,22 @@ class Deliverer:
         self._in_hand.add(claim.token)
         try:
             result = await self._send(claim)
-            while True:
-                try:
-                    return await self.record(claim, result)
-                except Transient as error:
-                    _log.warning("deliver.record_waiting", notification=claim.notification.dedup_key, reason=str(error))
-                    await asyncio.sleep(BACKOFF_S)
+            self._done.append((claim, result))
+            async with self._recording:
+                await self._record_done()
         finally:
             self._in_hand.discard(claim.token)
+
+    async def _record_done(self) -> None:
+        """All that ended while another's record was written share the next transaction; ours may be recorded by now."""
+        done, self._done = self._done, []
+        while done:
+            try:
+                return await self.record(done)
+            except Transient as error:
+                waiting = [claim.notification.dedup_key for claim, _ in done]
+                _log.warning("deliver.record_waiting", notifications=waiting, reason=str(error))
+                await asyncio.sleep(BACKOFF_S)
 
     async def _send(self, claim: Claim) -> Result:
         channel = next(c for c in self._channels.values() if c.name == claim.notification.channel)
@@ -332,58 +348,83 @@ class Deliverer:
             return Result("failed", str(error))
         return Result("sent", provider_id=provider_id)
 
-    async def record(self, claim: Claim, result: Result) -> None:
-        """Only the holder of the claim's token may."""
-        notification, key = claim.notification, claim.key
+    async def record(self, done: Sequence[tuple[Claim, Result]]) -> None:
+        """What came of these. Only the holder of a claim's token may."""
+        recorded: list[tuple[Claim, Result, Outcome]] = []
         async with self._unit.work() as (driver, effects):
-            held = (await self._unit.cases.by_id(driver, [notification.case_id]))[notification.case_id]
             now = effects.now
-            outcome, due_at = result.outcome, None
-            if outcome == "unknown" and self._settings.on_unknown == "resend":
-                outcome = "retry"
-            if outcome == "retry":
-                due_at = self._retry.next_attempt(claim.attempt, now, random.random(), result.retry_after_s)
-                if due_at is None:
-                    outcome = "failed"
-            status = "pending" if outcome == "retry" else outcome
-            done = await driver.execute(
-                _RECORD,
-                *key,
-                claim.token,
-                status,
-                "" if outcome == "sent" else result.detail,
-                due_at,
-                now if outcome == "sent" else None,
-                result.provider_id,
-            )
-            await driver.execute(_ATTEMPT_ENDED, *key, claim.token, now, result.outcome, result.detail)
-            if done == "UPDATE 0" and outcome == "sent":
-                # Another process took the claim for lost and listed it as unknown: now it is known.
-                done = await driver.execute(_KNOWN_AFTER_ALL, *key, now, result.provider_id, claim.attempt)
-            if done == "UPDATE 0":
-                _log.error("notification.claim_lost", notification=notification.dedup_key, outcome=result.outcome)
-                return
-            if outcome == "sent":
-                said = Told(notification.kind, notification.generation, notification.dedup_key, notification.channel)
-                effects.record(held, decide(held.case, said, now))
-            elif outcome in ("failed", "unknown"):
-                reason = _REASONS[result.outcome] if outcome == "failed" else "unknown-outcome"
-                untold = Untold(
-                    notification.kind, notification.generation, reason, failed=True, dedup_key=notification.dedup_key
-                )
-                effects.record(held, decide(held.case, untold, now))
-        metrics.NOTIFICATIONS.labels(notification.kind, outcome).inc()
-        if outcome == "unknown":
-            metrics.UNKNOWN.inc()
-        _log.info(
-            f"notification.{outcome}",
-            notification=notification.dedup_key,
-            case_id=notification.case_id,
-            channel=notification.channel,
-            attempt=claim.attempt,
-            reason=result.detail,
-            traceparent=claim.outgoing.traceparent,
-        )
+            cases = await self._unit.cases.by_id(driver, sorted({claim.notification.case_id for claim, _ in done}))
+            ends = [(claim, result, *self._end(claim, result, now)) for claim, result in done]
+            found = await driver.fetch(_RECORD, *zip(*(_row(*end, now) for end in ends), strict=True))
+            held = {str(row["token"]) for row in found}
+            ended = [(*claim.key, claim.token, now, result.outcome, result.detail) for claim, result in done]
+            await driver.executemany(_ATTEMPT_ENDED, ended)
+            for claim, result, outcome, _ in ends:
+                if claim.token in held or (
+                    outcome == "sent" and await self._known_after_all(driver, claim, result, now)
+                ):
+                    case = cases[claim.notification.case_id]
+                    if (said := _said(claim.notification, result, outcome)) is not None:
+                        effects.record(case, decide(case.case, said, now))
+                    recorded.append((claim, result, outcome))
+                else:
+                    _log.error("notification.claim_lost", notification=claim.notification.dedup_key, outcome=outcome)
+        for claim, result, outcome in recorded:
+            _tell(claim, result, outcome)
+
+    def _end(self, claim: Claim, result: Result, now: datetime) -> tuple[Outcome, datetime | None]:
+        """What is recorded, and when it is tried again."""
+        outcome = result.outcome
+        if outcome == "unknown" and self._settings.on_unknown == "resend":
+            outcome = "retry"
+        if outcome != "retry":
+            return outcome, None
+        due_at = self._retry.next_attempt(claim.attempt, now, random.random(), result.retry_after_s)
+        return ("failed" if due_at is None else "retry"), due_at
+
+    async def _known_after_all(self, driver: Driver, claim: Claim, result: Result, now: datetime) -> bool:
+        """Another process took the claim for lost and listed it as unknown: now it is known."""
+        done = await driver.execute(_KNOWN_AFTER_ALL, *claim.key, now, result.provider_id, claim.attempt)
+        return bool(done != "UPDATE 0")
+
+
+def _row(claim: Claim, result: Result, outcome: Outcome, due_at: datetime | None, now: datetime) -> tuple[Any, ...]:
+    sent = outcome == "sent"
+    return (
+        *claim.key,
+        claim.token,
+        "pending" if outcome == "retry" else outcome,
+        "" if sent else result.detail,
+        due_at,
+        now if sent else None,
+        result.provider_id,
+    )
+
+
+def _said(notification: Notification, result: Result, outcome: Outcome) -> Told | Untold | None:
+    """For the case's timeline; a try that is followed by another is none of its events."""
+    kind, generation, identity = notification.kind, notification.generation, notification.dedup_key
+    if outcome == "sent":
+        return Told(kind, generation, identity, notification.channel)
+    if outcome == "retry":
+        return None
+    reason = _REASONS[result.outcome] if outcome == "failed" else "unknown-outcome"
+    return Untold(kind, generation, reason, failed=True, dedup_key=identity)
+
+
+def _tell(claim: Claim, result: Result, outcome: Outcome) -> None:
+    metrics.NOTIFICATIONS.labels(claim.notification.kind, outcome).inc()
+    if outcome == "unknown":
+        metrics.UNKNOWN.inc()
+    _log.info(
+        f"notification.{outcome}",
+        notification=claim.notification.dedup_key,
+        case_id=claim.notification.case_id,
+        channel=claim.notification.channel,
+        attempt=claim.attempt,
+        reason=result.detail,
+        traceparent=claim.outgoing.traceparent,
+    )
 
 
 def _way(channel: str) -> str:

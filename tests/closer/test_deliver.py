@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -274,9 +274,9 @@ async def test_a_sender_that_was_stopped_too_long_may_record_no_failure_but_what
     before = await note(world)
     assert before["status"] == "unknown"
     for late in (Result("retry", "busy"), Result("failed", "no such user"), Result("unknown", "no answer")):
-        await slow.record(claim, late)
+        await slow.record([(claim, late)])
         assert await note(world) == before
-    await slow.record(claim, Result("sent", provider_id="late"))
+    await slow.record([(claim, Result("sent", provider_id="late"))])
     after = await note(world)
     assert (after["status"], after["reason"], after["provider_id"]) == ("sent", "", "late")
 
@@ -308,12 +308,12 @@ async def test_while_the_database_is_away_the_outcome_is_kept_until_it_can_be_re
     recorded = sender.record
     refused = 0
 
-    async def away(claim: Claim, result: Result) -> None:
+    async def away(done: Sequence[tuple[Claim, Result]]) -> None:
         nonlocal refused
         refused += 1
         if refused == 1:
             raise Transient("the database: connection lost")
-        await recorded(claim, result)
+        await recorded(done)
 
     sender.record = away  # type: ignore[method-assign]
     assert sink.gate is not None
@@ -322,6 +322,33 @@ async def test_while_the_database_is_away_the_outcome_is_kept_until_it_can_be_re
     assert refused == 2
     assert (await note(world))["status"] == "sent"
     assert len(sink.got) == 1
+
+
+async def test_what_was_sent_while_another_record_was_written_is_recorded_together(world: World) -> None:
+    await world.take(*(feedback(customer={"id": f"c-{n}", "email": f"c{n}@example.com"}) for n in range(6)))
+    sender = deliverer(world, Sink())
+    claims = await sender.claim(6)
+    recorded, going_on, sizes = sender.record, asyncio.Event(), []
+
+    async def first_stands_still(done: Sequence[tuple[Claim, Result]]) -> None:
+        sizes.append(len(done))
+        if len(sizes) == 1:
+            await going_on.wait()
+        await recorded(done)
+
+    sender.record = first_stands_still  # type: ignore[method-assign]
+    first = asyncio.create_task(sender.deliver(claims[0]))
+    while not sizes:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(sender.deliver(claim)) for claim in claims[1:]]
+    while len(sender._done) < len(others):
+        await asyncio.sleep(0)
+    going_on.set()
+    await asyncio.gather(first, *others)
+    assert sizes == [1, 5]
+    found = await world.rows("SELECT status, attempts FROM published.notifications")
+    assert [(row["status"], row["attempts"]) for row in found] == [("sent", 1)] * 6
+    assert await world.rows("SELECT 1 FROM closer.attempt WHERE outcome IS DISTINCT FROM 'sent'") == []
 
 
 async def test_several_senders_send_each_message_once(world: World) -> None:
