@@ -12,7 +12,7 @@ from shared.events.feedback import Priority
 NotificationKind = Literal["heard", "answered", "declined"]
 
 
-class Open(Struct, frozen=True):
+class Open(Struct, frozen=True, gc=False):
     """Feedback that is owed an answer, and no unfinished case of its key."""
 
     case_id: str

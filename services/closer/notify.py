@@ -19,7 +19,7 @@ LANGUAGES: tuple[MailLanguage, ...] = ("en", "zh")
 _KINDS: dict[str, NotificationKind] = {"opened": "heard", "resolved": "answered", "declined": "declined"}
 
 
-class Contact(Struct, frozen=True):
+class Contact(Struct, frozen=True, gc=False):
     """What is known of the customer at this moment."""
 
     email: str | None = None
@@ -28,7 +28,7 @@ class Contact(Struct, frozen=True):
     unsubscribed: bool = False
 
 
-class Notification(Struct, frozen=True):
+class Notification(Struct, frozen=True, gc=False):
     kind: NotificationKind
     dedup_key: str
     """The same for every attempt: workspace/case/kind/generation."""
@@ -41,7 +41,7 @@ class Notification(Struct, frozen=True):
     generation: int
 
 
-class Withheld(Struct, frozen=True):
+class Withheld(Struct, frozen=True, gc=False):
     kind: NotificationKind
     dedup_key: str
     reason: Reason

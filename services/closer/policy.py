@@ -96,7 +96,7 @@ class SlaFile(_Strict):
     """A customer who was told and says nothing is assumed content after this (wall time)."""
 
 
-class Subject(Struct, frozen=True):
+class Subject(Struct, frozen=True, gc=False):
     """What a policy is chosen by."""
 
     team: str

@@ -149,7 +149,7 @@ class ClockSnapshot:
         )
 
 
-class Due(Struct, frozen=True):
+class Due(Struct, frozen=True, gc=False):
     """When a running target's time is up on each clock."""
 
     business: datetime | None
@@ -157,7 +157,7 @@ class Due(Struct, frozen=True):
     wall: datetime
 
 
-class Settled(Struct, frozen=True):
+class Settled(Struct, frozen=True, gc=False):
     """A target that runs no more. `met` tells whether it was reached; a promise that fell away was not."""
 
     target: Target
@@ -174,7 +174,7 @@ class Settled(Struct, frozen=True):
         return (due is None or self.stopped_at <= due) if self.met else None
 
 
-class Clocks(Struct, frozen=True):
+class Clocks(Struct, frozen=True, gc=False):
     """A case's clocks. Settings stand in the snapshot, what moves stands here."""
 
     snapshot: ClockSnapshot
@@ -235,7 +235,7 @@ class Clocks(Struct, frozen=True):
         )
 
 
-class Passed(Struct, frozen=True):
+class Passed(Struct, frozen=True, gc=False):
     kind: Literal["warned", "breached", "escalated"]
     target: Target
     clock: ClockName

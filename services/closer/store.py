@@ -41,7 +41,7 @@ _encode = msgspec.json.Encoder().encode
 # ── a case's row ──
 
 
-class _Clocks(Struct, omit_defaults=True):
+class _Clocks(Struct, omit_defaults=True, gc=False):
     snapshot: str
     running: dict[sla.Target, datetime]
     due: dict[sla.Target, tuple[datetime | None, datetime]]
@@ -52,7 +52,7 @@ class _Clocks(Struct, omit_defaults=True):
     fired: frozenset[str] = frozenset()
 
 
-class _Data(Struct, omit_defaults=True):
+class _Data(Struct, omit_defaults=True, gc=False):
     theme: str
     priority: Priority
     language: str
@@ -78,7 +78,7 @@ class _Data(Struct, omit_defaults=True):
     """`generation.target` → when it was first warned."""
 
 
-class Personal(Struct, omit_defaults=True):
+class Personal(Struct, omit_defaults=True, gc=False):
     """What an erasure takes: how the customer is reached, and what we answered."""
 
     email: str | None = None
@@ -93,7 +93,7 @@ _personal = msgspec.json.Decoder(Personal)
 _CASE = "id, workspace, case_key, customer, team, state, assignee, opened_at, version, first_feedback_id, traceparent, data::text, personal"
 
 
-class Held(Struct):
+class Held(Struct, gc=False):
     """A case whose row we hold, or that is not written yet, and what the row knows beside it."""
 
     case: Case
