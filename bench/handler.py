@@ -8,7 +8,7 @@ import uvloop
 
 from services.closer.app import build
 from shared.config import config_of, read_dir
-from shared.runtime import open_runtime
+from shared.runtime import open_runtime, spare_the_collector
 from shared.settings import read_settings
 from shared.telemetry import configure_logging
 
@@ -20,6 +20,7 @@ async def run() -> None:
     async with open_runtime(settings, "closer") as runtime:
         service: Any = await build(runtime)
         await service.configure(config_of(read_dir(settings.config_dir)))
+        spare_the_collector()
         await service._handler.run()
 
 

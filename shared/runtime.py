@@ -342,12 +342,17 @@ async def serve(
             return
         process, opened = found
         async with opened:
-            gc.collect()
-            gc.freeze()  # what is alive by now lives as long as the process: it is not looked through again
-            gc.set_threshold(*GC_THRESHOLDS)
+            spare_the_collector()
             with _deadline(stopping, and_exits):
                 await process.run(host, port, None if started is None else lambda: started(process))
                 await opened.aclose()
+
+
+def spare_the_collector() -> None:
+    """Once everything is built: what is alive by now lives as long as the process, and is not looked through again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 @contextlib.contextmanager
