@@ -11,6 +11,7 @@ from bench.probe import Seen
 from bench.processes import Program, free_port, run_json
 from bench.stage import Stage
 from bench.table import Part
+from tests.brokers import QUICK
 
 RATE = 200
 APART = ("router", "ingest", "closer")
@@ -31,7 +32,8 @@ def measure(stage: Stage, options: Options) -> Part:
     with contextlib.ExitStack() as stack:
         logs: dict[str, str | None] = {"embedded log": None}
         if options.kafka:
-            logs["Kafka"] = stack.enter_context(stage.kafka())
+            # Java's second compiler would still be at work on one of two cores when the first round is over.
+            logs["Kafka"] = stack.enter_context(stage.kafka(QUICK))
         number = 0
         for round_number in range(options.rounds):
             for log, bootstrap in logs.items():

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +21,7 @@ from shared.config import STARTER
 from shared.database import Database
 from shared.database.embedded import EmbeddedPostgres
 from shared.database.migrate import upgrade
-from tests.brokers import Cluster
+from tests.brokers import THOROUGH, Cluster
 
 SECRET = "bench: the same on every process"
 
@@ -94,9 +94,9 @@ class Stage:
     # ── Kafka ──
 
     @contextlib.contextmanager
-    def kafka(self) -> Iterator[str]:
+    def kafka(self, java: Sequence[str] = THOROUGH) -> Iterator[str]:
         """A broker of this part's own, so that nothing of another part lies on it; its bootstrap address."""
-        with Cluster() as cluster:
+        with Cluster(java=java) as cluster:
             yield cluster.bootstrap
 
     # ── our services ──
