@@ -1,14 +1,20 @@
 """One record → its outcome: what is written for it, and what it is called. Values in, values out; the memory of ids
-is the only thing that changes, and it is told afterwards whether the batch was committed."""
+is the only thing that changes, and it is told afterwards whether the batch was committed.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+Many records are judged in three passes: what they are and whether they came before; what stands in their texts; what
+becomes of them. Each record's outcome is its own all the same. The words looked for and everything else that a decision
+touches do not fit into a processor's nearest cache together: in turns, record by record, looking through a text costs
+nearly twice as much (measured: 45 µs instead of 26).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
-from services.router.feedback import Unreadable, read_feedback, read_object
+from services.router.feedback import FeedbackValue, Unreadable, read_feedback, read_object
 from services.router.outputs import decision_message, routed_messages
-from services.router.route import Discarded, route
+from services.router.route import Discarded, Text, look, route
 from services.router.ruleset import Ruleset
 from services.router.seen import Earlier, SeenIds, identify, workspace_of
 from shared.events.dead_letter import dead_letter_of
@@ -38,8 +44,33 @@ class Outcome(msgspec.Struct, frozen=True):
     """Why, where a log line is owed: a slug and a sentence without personal fields."""
 
 
+class _New(NamedTuple):
+    """A record that has not come before."""
+
+    record: Record
+    workspace: str
+    headers: Mapping[str, bytes]
+
+
+_Looked = tuple[FeedbackValue, Text]
+
+
 def judge(record: Record, seen: SeenIds, ruleset: Ruleset, decided_at: str) -> Outcome:
     """Never raises for what the record holds. What fails without a reason is tried again, then dead-lettered as `crash`."""
+    return judge_all([record], seen, ruleset, decided_at)[0]
+
+
+def judge_all(records: Sequence[Record], seen: SeenIds, ruleset: Ruleset, decided_at: str) -> list[Outcome]:
+    """What `judge` says of each of them, which are one partition's, in their order."""
+    met = [_meet(record, seen, decided_at) for record in records]
+    looked = [None if isinstance(found, Outcome) else _look(found, ruleset) for found in met]
+    return [
+        found if isinstance(found, Outcome) else _outcome(found, text, ruleset, decided_at)
+        for found, text in zip(met, looked, strict=True)
+    ]
+
+
+def _meet(record: Record, seen: SeenIds, decided_at: str) -> _New | Outcome:
     workspace, encoded = workspace_of(record[0])
     headers = dict(record[6])
     identity = identify(headers, encoded)
@@ -48,10 +79,26 @@ def judge(record: Record, seen: SeenIds, ruleset: Ruleset, decided_at: str) -> O
     earlier = seen.earlier(identity, record[2], record[3])
     if earlier is not None:
         return _repeat(record, workspace, headers, earlier, decided_at)
+    return _New(record, workspace, headers)
+
+
+def _look(new: _New, ruleset: Ruleset) -> _Looked | None:
+    """None where there is nothing to look at, or where it fails: whoever decides meets that again, and says why."""
+    if new.headers["ce_type"] != _FEEDBACK:
+        return None
+    try:
+        feedback = read_feedback(new.record.value)
+        return feedback, look(feedback, ruleset)
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def _outcome(new: _New, looked: _Looked | None, ruleset: Ruleset, decided_at: str) -> Outcome:
+    record, workspace = new.record, new.workspace
     tries = 0
     while True:
         try:
-            return _decide(record, workspace, headers, ruleset, decided_at)
+            return _decide(new, looked, ruleset, decided_at)
         except Unreadable as error:
             return _dead(record, workspace, error.reason, str(error))
         except Exception as error:  # noqa: BLE001 - one record's defect must not stop the others; the breaker sees it
@@ -83,13 +130,14 @@ def _what_is_wrong(record: Record, workspace: str) -> str:
     return "ce_id or redrive cannot be read"
 
 
-def _decide(record: Record, workspace: str, headers: Mapping[str, bytes], ruleset: Ruleset, decided_at: str) -> Outcome:
+def _decide(new: _New, looked: _Looked | None, ruleset: Ruleset, decided_at: str) -> Outcome:
+    record, workspace, headers = new
     kind = headers["ce_type"]
     if kind != _FEEDBACK:
         return _OTHERS[kind.decode()](record, workspace, headers, decided_at)
-    feedback = read_feedback(record.value)
+    feedback, text = looked or (read_feedback(record.value), None)
     history = headers.get("ce_history") == b"1" or feedback.history is True
-    decision = route(feedback, ruleset, history)
+    decision = route(feedback, ruleset, history, text)
     if not isinstance(decision, Discarded):
         return Outcome("routed", routed_messages(record, decision, workspace))
     found = _decision(workspace, headers, "discarded", f"Rule {decision.rule!r}: {decision.why}.", decided_at)

@@ -18,6 +18,7 @@ from services.router.classify import Prior, classify
 from services.router.conditions import Facts
 from services.router.feedback import FeedbackValue, Score, convert
 from services.router.lexicons import AMBIGUOUS, ANY, ENGLISH
+from services.router.matcher import Scan
 from services.router.ruleset import Rule, Ruleset
 from services.router.text import UNKNOWN, folded_utf8, language_of, primary
 from shared.events.feedback import Kind
@@ -68,14 +69,24 @@ class Discarded(NamedTuple):
     reasons: list[Reason]
 
 
-def route(feedback: FeedbackValue, ruleset: Ruleset, history: bool = False) -> Routing | Discarded:
-    """`feedback` as `feedback.read_feedback` gives it."""
-    return _decide(feedback, ruleset, history)[0]
+class Text(NamedTuple):
+    """What stands in the text of some feedback."""
+
+    folded: bytes
+    scan: Scan
+
+
+def route(
+    feedback: FeedbackValue, ruleset: Ruleset, history: bool = False, text: Text | None = None
+) -> Routing | Discarded:
+    """`feedback` as `feedback.read_feedback` gives it; `text` where `look` was asked before, for the same ruleset."""
+    return _decide(feedback, text or look(feedback, ruleset), ruleset, history)[0]
 
 
 def explain(ruleset: Ruleset, feedback: Mapping[str, Any]) -> dict[str, Any]:
     """One full decision as plain data, nothing stored. Raises `Unreadable` (a `Rejected`) for what is no feedback."""
-    decision, rules = _decide(convert(feedback), ruleset, False)
+    readable = convert(feedback)
+    decision, rules = _decide(readable, look(readable, ruleset), ruleset, False)
     names = [rule.name for rule in rules]
     if isinstance(decision, Discarded):
         nothing = dict.fromkeys(field for field in Routing.__struct_fields__ if field != "role")
@@ -96,10 +107,16 @@ def explain(ruleset: Ruleset, feedback: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"rules": names, "discarded": None}
 
 
-def _decide(feedback: FeedbackValue, ruleset: Ruleset, history: bool) -> tuple[Routing | Discarded, list[Rule]]:
+def look(feedback: FeedbackValue, ruleset: Ruleset) -> Text:
     text, title = feedback.text, feedback.title
     folded = folded_utf8(f"{title}\n{text}" if title and text else text or title or "")
-    scan = ruleset.matcher.scan(folded)
+    return Text(folded, ruleset.matcher.scan(folded))
+
+
+def _decide(
+    feedback: FeedbackValue, text: Text, ruleset: Ruleset, history: bool
+) -> tuple[Routing | Discarded, list[Rule]]:
+    folded, scan = text
     language, language_reason = _language(feedback.language, folded)
     tongues = AMBIGUOUS if language in _READ_WHOLE else _tongues(language, feedback, folded)
     prior = classify(scan, feedback.scores or _NO_SCORES, ruleset.metrics, tongues)

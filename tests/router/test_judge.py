@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.router.judge import Outcome, judge
+from services.router.judge import Outcome, judge, judge_all
 from services.router.outputs import spliced
 from services.router.route import route
 from services.router.seen import SeenIds
@@ -232,6 +232,16 @@ def test_a_crash_that_passes_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("services.router.judge.route", crash_once)
     assert one(record()).what == "routed"
+
+
+def test_many_are_judged_as_each_of_them_is_alone() -> None:
+    """A repeat within them, too, and one whose text cannot be looked at ahead."""
+    many = [record(), record(offset=1), record(offset=2)._replace(value=b"{"), record(offset=3, redrive=1)]
+    seen = SeenIds(10_000, 0)
+    alone = [judge(each, seen, RULES, NOW) for each in many]
+    assert judge_all(many, SeenIds(10_000, 0), RULES, NOW) == alone
+    assert [outcome.what for outcome in alone[::3]] == ["routed", "routed"]
+    assert all(outcome.what != "routed" for outcome in alone[1:3])
 
 
 def test_bad_headers_with_an_id_count_alike_for_us_and_for_whoever_rebuilds_the_map() -> None:
