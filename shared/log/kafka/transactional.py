@@ -20,7 +20,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as ConfluentPartition
@@ -30,7 +30,7 @@ from shared.log import Listener, Message, Record, TopicPartition
 from shared.log.kafka.admin import KafkaAdmin
 from shared.log.kafka.errors import of_exception, of_librdkafka, passes, unknown
 from shared.log.kafka.producer import refuse_oversize
-from shared.log.kafka.records import record_of
+from shared.log.kafka.records import record_of, taken
 from shared.log.kafka.settings import KafkaSettings, group_reader, group_writer
 from shared.log.kafka.threads import Threads
 
@@ -88,7 +88,7 @@ class KafkaTransactionalConsumer:
             try:
                 records = await self._ended(self._consuming)
             except KafkaException as error:
-                self._consuming = None
+                self._reset()  # what was taken before it failed is lost, and the client has gone on from there
                 raise unknown("polling", error) from error
             self._consuming = None
             if records:
@@ -275,24 +275,28 @@ class KafkaTransactionalConsumer:
         consumer.incremental_unassign(partitions)
 
     def _consume(self, max_records: int, wait_s: float) -> list[Record]:
-        """What is there, waiting only for the first: `consume(n, t)` would wait all of t unless n came."""
-        assert self._consumer is not None
-        messages = self._consumer.consume(1, wait_s)
-        if messages and max_records > 1:
-            messages += self._consumer.consume(max_records - 1, 0)
-        records = []
-        for message in messages:
-            error = message.error()
-            if error is None:
-                records.append(record_of(message))
-            elif error.code() == KafkaError._PARTITION_EOF:
-                self._ends[TopicPartition(message.topic() or "", message.partition() or 0)] = message.offset() or 0
-            elif error.fatal():
-                self._replace_consumer(error)
-            elif not passes(error):
-                _log.warning("Kafka, polling: %s", error)
-                self._away = error
+        consumer = self._consumer
+        assert consumer is not None
+        records: list[Record] = []
+        for messages in taken(consumer, max_records, wait_s):
+            records += [record_of(message) for message in messages if not self._is_news(message)]
+            if self._consumer is not consumer:
+                break  # replaced: the old one is closed
         return records
+
+    def _is_news(self, message: Any) -> bool:
+        """Whether it is no record but something that the client has to say, which is noted."""
+        error = message.error()
+        if error is None:
+            return False
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ends[TopicPartition(message.topic() or "", message.partition() or 0)] = message.offset() or 0
+        elif error.fatal():
+            self._replace_consumer(error)
+        elif not passes(error):
+            _log.warning("Kafka, polling: %s", error)
+            self._away = error
+        return True
 
     def _replace_consumer(self, error: KafkaError) -> None:
         _log.error("a Kafka consumer is replaced: %s", error)
