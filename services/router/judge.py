@@ -4,7 +4,7 @@ is the only thing that changes, and it is told afterwards whether the batch was 
 Many records are judged in three passes: what they are and whether they came before; what stands in their texts; what
 becomes of them. Each record's outcome is its own all the same. The words looked for and everything else that a decision
 touches do not fit into a processor's nearest cache together: in turns, record by record, looking through a text costs
-nearly twice as much (measured: 45 µs instead of 26).
+a third to a half more (measured: 45 µs instead of 24 to 35).
 """
 
 from collections.abc import Callable, Mapping, Sequence
