@@ -22,6 +22,8 @@ from shared.telemetry import get_logger
 
 RELAY_BATCH = 500
 IDLE_POLL_S = 0.5
+GATHER_S = 0.02
+"""Between two rounds: what is written meanwhile leaves with the next."""
 _LOCK = 0x4F424F58  # "OBOX"
 _CHANNEL = "flywheel_outbox"
 _COLUMNS = ("topic", "key", "value", "headers")
@@ -41,9 +43,8 @@ async def append(connection: AsyncConnection, messages: Sequence[Message]) -> No
 
 
 async def append_raw(connection: Any, messages: Sequence[Message]) -> None:
-    """The same on asyncpg's connection, by COPY; the relay is woken at commit."""
+    """The same on asyncpg's connection, by COPY. The table's trigger wakes the relay at commit."""
     await copy(connection, "shared", "outbox", _COLUMNS, [row(message) for message in messages])
-    await connection.execute(f"NOTIFY {_CHANNEL}")
 
 
 class Relay:
@@ -74,8 +75,9 @@ class Relay:
             try:
                 while True:
                     self._wake.clear()
-                    while await self.publish_once():
-                        pass
+                    while published := await self.publish_once():
+                        if published < RELAY_BATCH:
+                            await asyncio.sleep(GATHER_S)
                     try:
                         await asyncio.wait_for(self._wake.wait(), IDLE_POLL_S)
                     except TimeoutError:

@@ -161,22 +161,24 @@ async def test_readers_go_on_where_they_were_when_the_broker_is_back(log: KafkaL
                     effects.append(int(record.value))
 
     running = [asyncio.create_task(route()), asyncio.create_task(close())]
-    for n in range(20):
-        await producer.append(numbered(source, n))
-    async with away(broker, how):
-        await asyncio.sleep(3)
-    for n in range(20, 40):
-        await succeeding(lambda n=n: producer.append(numbered(source, n)))  # type: ignore[misc]
-    async with asyncio.timeout(PATIENCE_S):
-        while len(set(effects)) < 40:
-            for task in running:
-                assert not task.done(), task.exception()
-            await asyncio.sleep(0.05)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
-    for part in (router, closer, producer):
-        await part.close()
+    try:
+        for n in range(20):
+            await producer.append(numbered(source, n))
+        async with away(broker, how):
+            await asyncio.sleep(3)
+        for n in range(20, 40):
+            await succeeding(lambda n=n: producer.append(numbered(source, n)))  # type: ignore[misc]
+        async with asyncio.timeout(PATIENCE_S):
+            while len(set(effects)) < 40:
+                for task in running:
+                    assert not task.done(), task.exception()
+                await asyncio.sleep(0.05)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for part in (router, closer, producer):
+            await part.close()
     # An append that ended unknown may have landed twice; each that was routed was routed once.
     assert sorted(await read_all(log, target)) == sorted(await read_all(log, source)) == sorted(effects)
 

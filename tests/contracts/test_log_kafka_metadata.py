@@ -6,6 +6,7 @@ That passes by itself: nobody's record is at fault, and no process need end.
 import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,32 @@ async def test_a_partition_that_is_unknown_for_a_moment_is_asked_for_again(kafka
         await log._admin.ends([PLACE])
     with pytest.raises(Misuse, match="nowhere/0"):
         await log._admin.ends([PLACE, TopicPartition("nowhere", 0)])
+    await log.close()
+
+
+async def test_a_broker_that_knows_no_offset_for_a_moment_is_asked_again(
+    kafka: MockKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says -1, and no client takes that for a position: it ended the closer."""
+    log = KafkaLog(KafkaSettings(kafka.bootstrap))
+    client: Any = log._admin._client
+    asked, ask = 0, client.list_offsets
+
+    def not_yet(wanted: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        answers = ask(wanted, **options)
+        for answer in answers.values() if asked <= unknown_for else ():
+            answer.result().offset = -1
+        return answers
+
+    monkeypatch.setattr(client, "list_offsets", not_yet)
+    unknown_for = STALE_TRIES - 1
+    assert await log._admin.starts([PLACE]) == {PLACE: 0}
+    assert asked == STALE_TRIES
+    asked, unknown_for = 0, STALE_TRIES
+    with pytest.raises(Transient):
+        await log._admin.starts([PLACE])
     await log.close()
 
 

@@ -64,6 +64,25 @@ async def test_what_is_committed_is_published_in_order_and_what_is_rolled_back_n
         await database.close()
 
 
+async def test_what_is_written_wakes_the_relay(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "IDLE_POLL_S", 3600)
+    database, log = Database(database_url), await PostgresLog.open(database_url)
+    await log.ensure_topics([Topic(TOPIC, None, 1)])
+    producer = await log.producer()
+    relay = asyncio.create_task(outbox.Relay(database, producer).run())
+    try:
+        for number in range(3):
+            async with database.transaction() as connection:
+                await outbox.append(connection, [_message(number)])
+            assert await _until(log, number + 1) == list(range(number + 1))
+    finally:
+        relay.cancel()
+        await asyncio.gather(relay, return_exceptions=True)
+        await producer.close()
+        await log.close()
+        await database.close()
+
+
 class _LosesTheAnswer:
     """The real producer, whose answer is lost once after it wrote: an unknown outcome."""
 

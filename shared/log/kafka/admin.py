@@ -50,6 +50,7 @@ STALE = (
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
 )
 NOT_THERE = (
     KafkaError._NOENT,
@@ -231,10 +232,15 @@ class KafkaAdmin:
             answers = self._client.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_TIMEOUT_S
             )
-            return {
+            found = {
                 TopicPartition(tp.topic, tp.partition): answer.result(REQUEST_TIMEOUT_S).offset
                 for tp, answer in answers.items()
             }
+            if (
+                min(found.values()) < 0
+            ):  # seen of a broker that had just come back: it knows the partition, and no offset
+                raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+            return found
 
         doing = "asking for offsets"
         absent: list[ConfluentPartition] = []
