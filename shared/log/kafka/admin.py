@@ -7,6 +7,7 @@ but not for the time that it queues behind others: so the waiting has one too.
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from confluent_kafka.cimpl import NewTopic
 from shared.errors import Misuse, Transient
 from shared.log import TopicPartition, Unlike
 from shared.log.kafka.errors import RETRY_AFTER_S, of_exception
-from shared.log.kafka.settings import KafkaSettings
+from shared.log.kafka.settings import LOST_S, KafkaSettings
 from shared.log.kafka.threads import Threads
 from shared.topics import MAX_MESSAGE_BYTES, Topic
 
@@ -58,6 +59,7 @@ NOT_THERE = (
     KafkaError._UNKNOWN_PARTITION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
+NO_ANSWER = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
 
 T = TypeVar("T")
 
@@ -77,13 +79,36 @@ def topic_config(topic: Topic) -> dict[str, str]:
 
 class KafkaAdmin:
     def __init__(self, settings: KafkaSettings) -> None:
-        self._client = AdminClient(settings.librdkafka() | {"socket.timeout.ms": 5_000})
+        self._options = settings.librdkafka() | {"socket.timeout.ms": 5_000}
+        self._client = AdminClient(self._options)
+        self._unanswered_since: float | None = None
         self._threads = Threads(THREADS, "kafka-admin")
         self._ping_thread = Threads(1, "kafka-ping")
 
     async def _call(self, doing: str, call: Callable[[], T]) -> T:
         """Raises `KafkaException` as it comes."""
-        return await _in_time(doing, self._threads, call, ANSWER_TIMEOUT_S)
+        return await self._answered(doing, self._threads, call, ANSWER_TIMEOUT_S)
+
+    async def _answered(self, doing: str, threads: Threads, call: Callable[[], T], seconds: float) -> T:
+        try:
+            found = await _in_time(doing, threads, call, seconds)
+        except (KafkaException, Transient) as error:
+            if isinstance(error, Transient) or error.args[0].code() in NO_ANSWER:
+                self._note_no_answer()
+            raise
+        self._unanswered_since = None
+        return found
+
+    def _note_no_answer(self) -> None:
+        """A client that knows no broker any more would be asked in vain for ever: after a while a new one is asked."""
+        now = time.monotonic()
+        if self._unanswered_since is None:
+            self._unanswered_since = now
+        elif now - self._unanswered_since > LOST_S:
+            self._unanswered_since = None
+            old = [self._client]
+            self._client = AdminClient(self._options)
+            self._threads.submit(old.clear)  # its end may take a while, and is waited for by who lets it go last
 
     async def _run(self, doing: str, call: Callable[[], T]) -> T:
         try:
@@ -99,7 +124,7 @@ class KafkaAdmin:
 
         doing = "asking whether it is there"
         try:
-            await _in_time(doing, self._ping_thread, call, PING_TIMEOUT_S)
+            await self._answered(doing, self._ping_thread, call, PING_TIMEOUT_S)
         except KafkaException as error:
             raise of_exception(error, doing) from error
 

@@ -19,7 +19,7 @@ from shared.log import Columns, Record, TopicPartition
 from shared.log.kafka.admin import KafkaAdmin
 from shared.log.kafka.errors import of_exception, of_librdkafka, passes
 from shared.log.kafka.records import TAKE_RECORDS, columns_of, record_of
-from shared.log.kafka.settings import KafkaSettings
+from shared.log.kafka.settings import LOST_S, KafkaSettings, knows_a_broker
 from shared.log.kafka.threads import Threads
 
 REQUEST_TIMEOUT_S = 10.0
@@ -64,7 +64,12 @@ class KafkaReader:
             if self._asker is None:
                 self._asker = Consumer(self._config)
             wanted = [ConfluentPartition(tp.topic, tp.partition, max(0, timestamp_ms))]
-            found = self._asker.offsets_for_times(wanted, REQUEST_TIMEOUT_S)[0]
+            try:
+                found = self._asker.offsets_for_times(wanted, REQUEST_TIMEOUT_S)[0]
+            except KafkaException:
+                asker, self._asker = self._asker, None  # it may know no broker any more
+                asker.close()
+                raise
             if found.error is not None:
                 raise KafkaException(found.error)
             return int(found.offset)
@@ -124,9 +129,14 @@ class KafkaReader:
         )
         clock = asyncio.get_running_loop().time
         try:
-            breath = clock()
+            breath = heard = clock()
             while True:
                 messages, _ = await feed.next(BREATHE_S)
+                if messages:
+                    heard = clock()
+                elif clock() - heard > LOST_S:
+                    heard = clock()
+                    await feed.look_around()
                 if messages or clock() - breath >= FOLLOW_WAIT_S:
                     breath = clock()
                     yield [record_of(message) for message in messages]
@@ -171,6 +181,14 @@ class _Feed:
         if len(messages) < len(found):
             self._look_at(found)
         return messages, not self._open
+
+    async def look_around(self) -> None:
+        """Raises `Transient` when the client knows no broker: then nothing would ever come."""
+        consumer = self._consumer
+        if consumer is not None:
+            loop = asyncio.get_running_loop()
+            if not await loop.run_in_executor(self._thread, knows_a_broker, consumer):
+                raise Transient("Kafka, following: no broker answers")
 
     def _wait(self, wait_s: float) -> list[Message]:
         """For the first one: `consume(n, t)` would wait all of t unless n came."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 from shared.errors import Misuse
 from shared.log import POLL_MAX_S
 from shared.log.kafka.errors import library_log
@@ -99,7 +101,9 @@ class KafkaSettings:
             "security.protocol": self.security_protocol,
             "logger": library_log,
             # 2.16 begins anew from the bootstrap address when every broker was down, and ends the handles it had. One of
-            # those spun for ever, and a call that was given six seconds waited on it for ever: keep what is known.
+            # those spun for ever, and a call that was given six seconds waited on it for ever: keep what is known. The
+            # price: told once of no broker at all, which is what a lone broker says when it has just come back, the client
+            # forgets the one it had and never asks again. Whoever keeps one for long looks after that (`LOST_S`).
             "metadata.recovery.strategy": "none",
             # Connected only where there is something to ask, 2.16 spins while a broker is away: half a core for each client.
             "enable.sparse.connections": False,
@@ -122,6 +126,19 @@ class KafkaSettings:
             if value:
                 options[name] = value
         return options
+
+
+LOST_S = 10.0
+"""After so long without a partition, or an answer, it is asked whether a client still knows a broker."""
+LOOK_TIMEOUT_S = 2.0
+
+
+def knows_a_broker(client: Any) -> bool:
+    """Of a `confluent_kafka` client. Blocks for `LOOK_TIMEOUT_S` at most."""
+    try:
+        return bool(client.list_topics(timeout=LOOK_TIMEOUT_S).brokers)
+    except KafkaException:
+        return False
 
 
 def group_reader(settings: KafkaSettings, group: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from shared.log.kafka.admin import KafkaAdmin
 from shared.log.kafka.errors import of_exception, of_librdkafka, passes, unknown
 from shared.log.kafka.producer import refuse_oversize
 from shared.log.kafka.records import record_of, taken
-from shared.log.kafka.settings import KafkaSettings, group_reader, group_writer
+from shared.log.kafka.settings import LOST_S, KafkaSettings, group_reader, group_writer, knows_a_broker
 from shared.log.kafka.threads import Threads
 
 CALL_TIMEOUT_S = 6.0
@@ -71,6 +71,7 @@ class KafkaTransactionalConsumer:
         self._paused = False
         self._pause_wanted = False
         self._away: KafkaError | None = None
+        self._placed_at = time.monotonic()  # when we last had a partition
         self._closed = False
 
     # The protocol
@@ -205,6 +206,7 @@ class KafkaTransactionalConsumer:
     async def _settle(self) -> None:
         """Tells the listener what came and went, and opens what came."""
         try:
+            await self._look_around()
             await self._run(self._connect)
             if self._gone:
                 gone = sorted(self._gone)
@@ -217,6 +219,17 @@ class KafkaTransactionalConsumer:
                 await self._run(self._steer)
         except KafkaException as error:
             raise unknown("joining the group", error) from error
+
+    async def _look_around(self) -> None:
+        """A client that knows no broker any more says nothing, and waits for ever: it is replaced, once the log is there.
+        A member too many, which has no partition either, knows one."""
+        now = time.monotonic()
+        if self._open or self._fresh:
+            self._placed_at = now
+        elif self._consumer is not None and now - self._placed_at > LOST_S:
+            self._placed_at = now
+            await self._admin.ping()
+            await self._run(self._replace_lost)
 
     async def _open_fresh(self) -> None:
         fresh = sorted(self._fresh)
@@ -307,6 +320,12 @@ class KafkaTransactionalConsumer:
         if old is not None:
             with contextlib.suppress(KafkaException):
                 old.close()
+
+    def _replace_lost(self) -> None:
+        if self._producer is not None and not knows_a_broker(self._producer):
+            self._producer = None
+        if self._consumer is not None and not knows_a_broker(self._consumer):
+            self._replace_consumer(KafkaError(KafkaError._ALL_BROKERS_DOWN))
 
     def _committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         assert self._consumer is not None
