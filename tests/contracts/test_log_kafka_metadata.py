@@ -49,7 +49,7 @@ async def test_a_partition_that_is_unknown_for_a_moment_is_asked_for_again(kafka
 async def test_a_broker_that_knows_no_offset_for_a_moment_is_asked_again(
     kafka: MockKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says -1, and no client takes that for a position: it ended the closer."""
+    """It says -1, and no client takes that for a position."""
     log = KafkaLog(KafkaSettings(kafka.bootstrap))
     client: Any = log._admin._client
     asked, ask = 0, client.list_offsets

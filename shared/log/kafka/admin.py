@@ -261,9 +261,9 @@ class KafkaAdmin:
                 TopicPartition(tp.topic, tp.partition): answer.result(REQUEST_TIMEOUT_S).offset
                 for tp, answer in answers.items()
             }
-            if (
-                min(found.values()) < 0
-            ):  # seen of a broker that had just come back: it knows the partition, and no offset
+            # A negative offset, which no client takes for a position, was once met after a broker's restart; where it came
+            # from was not seen, and this is the likeliest place.
+            if min(found.values()) < 0:
                 raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
             return found
 
