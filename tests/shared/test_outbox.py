@@ -1,7 +1,8 @@
 """The outbox: published if and only if the effect was committed, in order, by one relay, at least once."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from sqlalchemy import text
@@ -70,23 +71,32 @@ async def test_what_is_committed_is_published_in_order_and_what_is_rolled_back_n
         await database.close()
 
 
-async def test_what_is_written_wakes_the_relay(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "IDLE_POLL_S", 3600)
+@contextlib.asynccontextmanager
+async def _relaying(
+    database_url: str, wrap: Callable[[Producer], Producer] = lambda producer: producer
+) -> AsyncIterator[tuple[Database, PostgresLog]]:
+    """One relay at work, on a topic of one partition."""
     database, log = Database(database_url), await PostgresLog.open(database_url)
     await log.ensure_topics([Topic(TOPIC, None, 1)])
     producer = await log.producer()
-    relay = asyncio.create_task(outbox.Relay(database, producer).run())
+    relay = asyncio.create_task(outbox.Relay(database, wrap(producer)).run())
     try:
-        for number in range(3):
-            async with database.transaction() as connection:
-                await outbox.append(connection, [_message(number)])
-            assert await _until(log, number + 1) == list(range(number + 1))
+        yield database, log
     finally:
         relay.cancel()
         await asyncio.gather(relay, return_exceptions=True)
         await producer.close()
         await log.close()
         await database.close()
+
+
+async def test_what_is_written_wakes_the_relay(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "IDLE_POLL_S", 3600)
+    async with _relaying(database_url) as (database, log):
+        for number in range(3):
+            async with database.transaction() as connection:
+                await outbox.append(connection, [_message(number)])
+            assert await _until(log, number + 1) == list(range(number + 1))
 
 
 class _LosesTheAnswer:
@@ -106,18 +116,8 @@ class _LosesTheAnswer:
 
 
 async def test_an_unknown_outcome_is_published_again_and_never_lost(database_url: str) -> None:
-    database, log = Database(database_url), await PostgresLog.open(database_url)
-    await log.ensure_topics([Topic(TOPIC, None, 1)])
-    producer = await log.producer()
-    relay = asyncio.create_task(outbox.Relay(database, _LosesTheAnswer(producer)).run())
-    try:
+    async with _relaying(database_url, _LosesTheAnswer) as (database, log):
         async with database.transaction() as connection:
             await outbox.append(connection, [_message(number) for number in range(5)])
         found = await _until(log, 10)
         assert found == [0, 1, 2, 3, 4] * 2
-    finally:
-        relay.cancel()
-        await asyncio.gather(relay, return_exceptions=True)
-        await producer.close()
-        await log.close()
-        await database.close()
