@@ -1,4 +1,4 @@
-"""Who may: API keys, their scopes, their workspaces.
+"""Who may: API keys, their scopes, their workspaces; and people, by the passes of `shared.people`.
 
 A key is `fw_` and 256 random bits; the database knows its SHA-256 only. A request shows it as `Authorization: Bearer
 KEY` and nowhere else: a key in an address ends up in logs, so it is refused there.
@@ -34,6 +34,8 @@ from shared.database import Database
 from shared.database.listening import until_lost
 from shared.database.tables import api_key, workspace
 from shared.errors import Misuse, Transient
+from shared.links import Links
+from shared.people import PASS_PREFIX, read_pass
 from shared.tasks import keep
 from shared.telemetry import get_logger
 from shared.web.problems import Problem
@@ -54,6 +56,7 @@ CONNECT_TIMEOUT_S = 5.0
 _CHANNEL = "flywheel_api_key"
 
 _KEY = re.compile(rb"fw_[A-Za-z0-9_-]{43}")
+_PASS = re.compile(PASS_PREFIX.encode() + rb"[A-Za-z0-9._-]{1,4096}")
 _KEY_IN_QUERY = re.compile(
     rb"(?:^|&)(?:api[_-]?key|access[_-]?token|authorization)=|fw_[A-Za-z0-9_-]{43}", re.IGNORECASE
 )
@@ -67,7 +70,10 @@ class Principal:
 
     workspace: str
     key_id: str
+    """The key's id, or the pseudonym of the person for whom a service asks."""
     scopes: frozenset[str]
+    name: str = ""
+    """The person's; a key's is asked of the database by who shows it."""
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or ADMIN in self.scopes
@@ -163,8 +169,12 @@ class _Known:
 class Authenticator:
     """Turns an `Authorization` header into a `Principal`."""
 
-    def __init__(self, database: Database, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, database: Database, links: Links | None = None, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`links` reads the passes of people; None: nobody has one."""
         self._database = database
+        self._links = links
         self._monotonic = monotonic
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._unknown: OrderedDict[bytes, float] = OrderedDict()
@@ -211,6 +221,8 @@ class Authenticator:
     async def principal(self, header: bytes | str | None) -> Principal:
         """Raises `Problem` 401, or `Transient` when the database is away and the key is not known."""
         key = _presented(header)
+        if key.startswith(PASS_PREFIX.encode()):
+            return self._passed(key.decode())
         digest = _digest(key)
         now = self._monotonic()
         entry = self._known.get(digest)
@@ -222,6 +234,12 @@ class Authenticator:
         if found is None:
             raise _refused()
         return found
+
+    def _passed(self, token: str) -> Principal:
+        found = read_pass(self._links, token) if self._links is not None else None
+        if found is None:
+            raise _refused()
+        return Principal(found.workspace, found.actor, found.scopes, found.name)
 
     async def _refresh(self, digest: bytes, entry: _Known) -> Principal | None:
         """Ask again about a key that was good; while nobody answers, it still is."""
@@ -371,6 +389,6 @@ def _presented(header: bytes | str | None) -> bytes:
     if scheme.lower() != b"bearer":
         raise _refused("Send it as `Authorization: Bearer KEY`.")
     key = key.strip(b" ")
-    if not _KEY.fullmatch(key):
+    if not _KEY.fullmatch(key) and not _PASS.fullmatch(key):
         raise _refused()
     return key

@@ -14,22 +14,22 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from shared import tasks
 from shared.auth import Authenticator, Keys
 from shared.clock import Clock, DatabaseClock
-from shared.config import STARTER, Config, ConfigError, config_of, read_dir, version_of
+from shared.config import RULES, STARTER, Config, ConfigError, config_of, read_dir, version_of
 from shared.config.proof import Judge, ask, prove
-from shared.config.store import ConfigStore
-from shared.config.teams import Teams, read_teams
+from shared.config.store import ConfigStore, rules_hash
+from shared.config.teams import Teams, teams_of
 from shared.database import Database
 from shared.database.migrate import upgrade
 from shared.errors import FlywheelError, Misuse, Transient
@@ -41,6 +41,7 @@ from shared.patience import Patience, server_of, unless_stopped, where
 from shared.settings import Settings
 from shared.telemetry import get_logger
 from shared.topics import all_topics
+from shared.web import reference
 from shared.web.at_once import HotPath
 from shared.web.hosts import Hosts, host_of
 from shared.web.problems import RequestId, install
@@ -125,7 +126,8 @@ async def open_runtime(settings: Settings, name: str, stopping: asyncio.Event | 
         with where("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers):
             log = await open_log(settings)
         stack.push_async_callback(log.close)
-        authenticator = Authenticator(database)
+        links = Links(settings.secret)
+        authenticator = Authenticator(database, links)
         await authenticator.start()
         stack.push_async_callback(authenticator.close)
         yield Runtime(
@@ -135,7 +137,7 @@ async def open_runtime(settings: Settings, name: str, stopping: asyncio.Event | 
             log=log,
             authenticator=authenticator,
             keys=Keys(database, clock),
-            links=Links(settings.secret),
+            links=links,
             pseudonyms=Pseudonyms(settings.secret),
             stopping=stopping or asyncio.Event(),
         )
@@ -166,18 +168,25 @@ class Process:
         if not leads and await self._store.version_in_force() is not None:
             return
         files = await asyncio.to_thread(read_dir, self.runtime.settings.config_dir or STARTER)
-        version = version_of(files)
-        if version == self._offered:
+        offered = version_of(files)
+        if offered == self._offered:
             return
-        self._offered = version
+        self._offered = offered
         try:
-            in_force = await self._store.version_in_force() == version
-            config, teams = await asyncio.to_thread(self._read, files, in_force)
+            in_force = await self._store.in_force()
+            taken_back: Collection[str] = ()
+            if in_force is not None and rules_hash(files) in in_force.taken_back:
+                taken_back = in_force.taken_back
+                files = {**files, RULES: (await self._store.load(in_force.version)).files[RULES]}
+                _log.warning("config.rules_taken_back", folder=offered, in_force=in_force.version)
+                self.tell(f"The rules in the folder were taken back: those in force stay, until {RULES} is changed.")
+            is_in_force = in_force is not None and in_force.version == version_of(files)
+            config, teams = await asyncio.to_thread(self._read, files, is_in_force)
             await self.runtime.log.ensure_topics(all_topics(teams.names))
-            if not in_force:
+            if not is_in_force:
                 self._proved = config
-                await self._store.put_in_force(config)
-                _log.info("config.in_force", version=version)
+                await self._store.put_in_force(config, taken_back=taken_back)
+                _log.info("config.in_force", version=config.version)
         except Transient:
             self._offered = None  # nothing is wrong with it, and it is offered again
             raise
@@ -187,7 +196,7 @@ class Process:
         config = config_of(files, self.runtime.settings.env)
         if not in_force:
             prove(config, self._judges())
-        return config, read_teams(config.document("teams.yaml"))
+        return config, teams_of(config)
 
     async def follow(self) -> None:
         """Work by the version in force, if it is another than ours: all services of the process, or none. Raises
@@ -250,9 +259,15 @@ class Process:
         install(app)
         for service in self.services:
             app.include_router(service.routes)
-        looked_at = {"/healthz": self._health, "/readyz": self._readiness, "/metrics": _metrics}
+        looked_at = {"/healthz": self._health, "/readyz": self._readiness, "/metrics": self._metrics}
         for path, answer in looked_at.items():
             app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)
+
+        @app.get("/docs", include_in_schema=False)
+        async def described() -> HTMLResponse:
+            headers = {"Content-Security-Policy": reference.policy(), "X-Content-Type-Options": "nosniff"}
+            return HTMLResponse(await asyncio.to_thread(reference.page, app.openapi()), headers=headers)
+
         hot = {path: served for service in self.services for path, served in service.hot_paths.items()}
         return Front(hot, RequestId(app), hosts)
 
@@ -265,7 +280,8 @@ class Process:
     async def _health(self) -> dict[str, str]:
         return {"status": "ok"}
 
-    async def _readiness(self) -> JSONResponse:
+    def _not_ready(self) -> dict[str, list[str]]:
+        """Why, by who is not; empty when all are."""
         reasons = {service.name: service.not_ready() for service in self.services}
         if self.config is None:
             reasons["config"] = ["no configuration is in force yet"]
@@ -273,9 +289,17 @@ class Process:
             reasons["process"] = ["stopping"]
         bad = {name: why for name, why in reasons.items() if why}
         for service in self.services:
-            _ready.labels(service.name).set(0 if service.name in bad else 1)
+            _ready.labels(service.name).set(0 if bad.keys() & {service.name, "config", "process"} else 1)
+        return bad
+
+    async def _readiness(self) -> JSONResponse:
+        bad = self._not_ready()
         status = {"status": "ready"} if not bad else {"status": "not ready", "reasons": bad}
         return JSONResponse(status, status_code=503 if bad else 200)
+
+    async def _metrics(self) -> Response:
+        self._not_ready()  # nobody need have asked /readyz
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     # ── the life of the process ──
 
@@ -315,10 +339,6 @@ class Process:
                 return
             await asyncio.sleep(0.01)
         await started()
-
-
-async def _metrics() -> Response:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def serve(
@@ -413,8 +433,8 @@ async def _assembled(
             await asyncio.sleep(START_RETRY_S)
 
 
-def run_one(name: str, build: Build, default_port: int) -> int:
-    """`python -m services.X`: that service alone, on its own port. The exit code."""
+def run_one(name: str, build: Build, default_port: int, *, log_may_be_away: bool = False) -> int:
+    """`python -m services.X`: that service alone, on its own port. The exit code. `log_may_be_away`: it starts all the same."""
     import sys
 
     import uvloop
@@ -428,7 +448,8 @@ def run_one(name: str, build: Build, default_port: int) -> int:
     try:
         port = int(env.get(f"{prefix}_PORT") or default_port)
         host = env.get(f"{prefix}_HOST") or "127.0.0.1"
-        uvloop.run(serve(read_settings(), [build], name=name, host=host, port=port, and_exits=True))
+        settings = replace(read_settings(), log_may_be_away=log_may_be_away)
+        uvloop.run(serve(settings, [build], name=name, host=host, port=port, and_exits=True))
     except (FlywheelError, OSError, ValueError) as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201
         return 2 if isinstance(error, Misuse | ConfigError | ValueError) else 1

@@ -22,6 +22,8 @@ class Settings:
     data_dir: Path
     env: Mapping[str, str]
     """For `${NAME}` in the configuration."""
+    log_may_be_away: bool = False
+    """At the start: this process can do without for a while."""
 
     def with_database(self, url: str) -> "Settings":
         return replace(self, database_url=url)

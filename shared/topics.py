@@ -15,6 +15,9 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 RECEIVED = "feedback.received"
 DECISIONS = "feedback.decisions"
 CASES = "feedback.cases"
+CORRECTIONS = "feedback.corrections"
+SIGNALS = "feedback.signals"
+ERASURES = "feedback.erasures"
 DEAD_LETTER = "feedback.dead-letter"
 REDRIVE = "feedback.redrive"
 ROUTED_PREFIX = "feedback.routed."
@@ -43,14 +46,19 @@ def all_topics(
     teams: Iterable[str], workspace: str = DEFAULT_WORKSPACE, partitions: int = DEFAULT_PARTITIONS
 ) -> list[Topic]:
     """Every topic of a workspace. Received: customer's key, 7 days, which is also how far back a repeat is
-    recognised. Routed and decisions: customer's key. Cases: the case's id, for good. Dead letters, and what is
-    sent again of those whose topic others read too: the original key."""
+    recognised. Routed and decisions: customer's key. Cases: the case's id, for good. Corrections: the feedback's id, as
+    long as what they correct can be read. Signals: the signal's id. Erasures: the customer's key, for good, since whoever
+    was away for months must hear of them. Dead letters, and what is sent again of those whose topic others read too: the
+    original key."""
     month = timedelta(days=30)
     wanted = [
         Topic(RECEIVED, timedelta(days=7), partitions),
         *(Topic(routed(team), month, partitions) for team in teams),
         Topic(DECISIONS, month, partitions),
         Topic(CASES, None, partitions),
+        Topic(CORRECTIONS, month, partitions),
+        Topic(SIGNALS, month, partitions),
+        Topic(ERASURES, None, partitions),
         Topic(DEAD_LETTER, month, partitions),
         Topic(REDRIVE, month, partitions),
     ]

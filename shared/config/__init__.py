@@ -15,10 +15,22 @@ from types import MappingProxyType
 from shared.config.document import ConfigError, Document, Issue, parse
 
 FILES = ("sources.yaml", "teams.yaml", "routing.yaml", "sla.yaml")
+RULES = "routing.yaml"
 STARTER = Path(__file__).resolve().parents[2] / "deploy" / "config"
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
-__all__ = ["FILES", "STARTER", "Config", "ConfigError", "Document", "Issue", "config_of", "read_dir", "version_of"]
+__all__ = [
+    "FILES",
+    "RULES",
+    "STARTER",
+    "Config",
+    "ConfigError",
+    "Document",
+    "Issue",
+    "config_of",
+    "read_dir",
+    "version_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +43,18 @@ class Config:
     """As they stand, `${ENV}` unfilled: to be shown, never to be worked by."""
     env: Mapping[str, str]
     is_elsewhere: bool = False
-    _read: dict[str, Document] = field(default_factory=dict, repr=False, compare=False)
+    _read: dict[tuple[str, str | None], Document] = field(default_factory=dict, repr=False, compare=False)
 
-    def document(self, file: str) -> Document:
-        """That file, to be worked by. Raises `ConfigError` naming each variable that is not set, where it stands."""
-        found = self._read.get(file)
+    def document(self, file: str, *, but: str | None = None) -> Document:
+        """That file, to be worked by. Raises `ConfigError` naming each variable that is not set, where it stands.
+
+        `but`: a key under which it is another service's, whose variables may be set there alone."""
+        if "${" not in self.files[file]:
+            return self.written[file]
+        found = self._read.get((file, but))
         if found is None:
-            found = self._read[file] = parse(file, self.files[file], self.env, partly=self.is_elsewhere)
+            found = parse(file, self.files[file], self.env, partly=self.is_elsewhere, but=but)
+            self._read[file, but] = found
         return found
 
     def elsewhere(self) -> "Config":
@@ -47,7 +64,7 @@ class Config:
 
     def partly(self, file: str) -> Document:
         """That file as far as this process knows its variables: of another service's file, the part that concerns us."""
-        return parse(file, self.files[file], self.env, partly=True)
+        return parse(file, self.files[file], self.env, partly=True) if "${" in self.files[file] else self.written[file]
 
 
 def read_dir(directory: Path) -> dict[str, str]:

@@ -5,7 +5,9 @@ right to change the schema is fine as long as somebody ran `flywheel db migrate`
 there is something to do: that takes longer than to see that there is nothing.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -15,6 +17,7 @@ from shared.errors import Misuse, Transient
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 ADVISORY_LOCK = 0x464C5957  # "FLYW"
+T = TypeVar("T")
 
 
 def head() -> str:
@@ -24,10 +27,25 @@ def head() -> str:
 
 async def upgrade(url: str) -> tuple[str | None, str]:
     """(version before, version now). Raises `Transient` when the database is away, `Misuse` when it is newer than we are."""
+    return await _asked(url, _upgrade)
+
+
+async def require(url: str) -> None:
+    """That the schema is the one that this code knows; nothing is changed. Raises `Transient` and `Misuse`."""
+    found = await _asked(url, _current)
+    if found != head():
+        at = f"at version {found}" if found is not None else "empty"
+        raise Misuse(
+            f"the database is {at}, and this release works with version {head()}: reading changes nothing there."
+            " `flywheel db migrate` brings an older one up to date; for a newer one, install the newer release"
+        )
+
+
+async def _asked(url: str, work: Callable[[Connection], T]) -> T:
     engine = create_async_engine(sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"timeout": 5})
     try:
         async with engine.connect() as connection:
-            return await connection.run_sync(_upgrade)
+            return await connection.run_sync(work)
     except Exception as error:
         if is_transient(error):
             raise Transient(f"the database cannot be reached: {error}") from error

@@ -52,6 +52,20 @@ config_in_force = Table(
     Column("workspace", Text, ForeignKey(workspace.c.name), primary_key=True),
     Column("version", Text, ForeignKey(config_version.c.version), nullable=False),
     Column("since", DateTime(timezone=True), nullable=False),
+    # Hashes of routing.yaml that were taken back: a folder that still holds one of them is not taken up with it.
+    Column("taken_back", ARRAY(Text), nullable=False, server_default="{}"),
+)
+# Each time that a version was put in force: by whom and why, as far as that is said.
+config_history = Table(
+    "config_history",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("workspace", Text, ForeignKey(workspace.c.name), nullable=False),
+    Column("version", Text, ForeignKey(config_version.c.version), nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False),
+    Column("author", Text),
+    Column("reason", Text),
+    Column("rolled_back_to", Text),
 )
 
 # What a service decided to say on the log, written with its effect; the relay publishes and deletes.

@@ -8,8 +8,9 @@ What is sent again goes to who could not process it, and to nobody else: the rou
 goes there; of what the router wrote, teams have had theirs, so it goes to a topic that says for whom it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from shared.log import Headers, Message, Record
 from shared.topics import DEAD_LETTER, DEFAULT_WORKSPACE, MAX_MESSAGE_BYTES, RECEIVED, REDRIVE, named
@@ -19,7 +20,10 @@ REDRIVE_FOR = "redrive_for"
 """The header of a record on `feedback.redrive`: the one service that it is for."""
 PART_BYTES = MAX_MESSAGE_BYTES - 512 * 1024
 REASON_MAX_CHARS = 500
-MAX_REDRIVE_DIGITS = 9
+MAX_COUNT_DIGITS = 8
+
+CameBy = Literal["topic", "webhook", "unknown"]
+"""unknown: nobody of ours wrote it to the dead-letter topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,13 @@ class DeadLetter:
     """The original's own."""
 
     @property
-    def came_by_topic(self) -> bool:
-        """A webhook's body came by no topic: only its tool can send it again."""
-        return bool(self.original_topic) and "/" not in self.original_topic
+    def came_by(self) -> CameBy:
+        return came_by(self.original_topic)
+
+    @property
+    def redrives(self) -> int:
+        """How often it had been sent again when it came here."""
+        return _redrives(self.headers)
 
     def messages(self, workspace: str = DEFAULT_WORKSPACE) -> list[Message]:
         """What to append, in one transaction with the position."""
@@ -53,6 +61,7 @@ class DeadLetter:
             (PREFIX + "detail", self.detail[:REASON_MAX_CHARS].encode()),
             (PREFIX + "attempts", str(self.attempts).encode()),
             (PREFIX + "original_topic", self.original_topic.encode()),
+            (PREFIX + "bytes", str(len(self.value)).encode()),
         ]
         topic, key = named(workspace, DEAD_LETTER), self.key or self.id.encode()
         if self.key is None:
@@ -85,35 +94,95 @@ def dead_letter_of(record: Record, *, service: str, reason: str, detail: str, at
     )
 
 
-def whole(records: Sequence[Record]) -> list[DeadLetter]:
-    """The dead letters in these records of one partition, in order; parts joined, an incomplete one left out."""
-    found: list[DeadLetter] = []
-    parts: dict[str, list[bytes]] = {}
-    for record in records:
-        ours = {name: value for name, value in record.headers if name.startswith(PREFIX)}
-        name = _text(ours, "id") or f"{record.topic}/{record.partition}/{record.offset}"
-        part, _, total = _text(ours, "part").partition("/")
-        if total:
-            pieces = parts.setdefault(name, [])
-            if part == "1":
-                pieces.clear()
-            pieces.append(record.value)
-            if part != total or len(pieces) != int(total):
-                continue
-        found.append(
-            DeadLetter(
-                id=name,
-                service=_text(ours, "service"),
-                reason=_text(ours, "reason"),
-                detail=_text(ours, "detail"),
-                attempts=int(_text(ours, "attempts") or "1"),
-                original_topic=_text(ours, "original_topic"),
-                key=None if PREFIX + "keyless" in ours else record.key,
-                value=b"".join(parts.pop(name)) if total else record.value,
-                headers=[(key, value) for key, value in record.headers if not key.startswith(PREFIX)],
-            )
+class Label(NamedTuple):
+    """What stands on a letter from outside: its headers, without a look at the bytes."""
+
+    id: str
+    service: str
+    reason: str
+    detail: str
+    attempts: int
+    original_topic: str
+    bytes: int | None
+    redrives: int
+    source: str
+    """What its event says of where it was said: `app-store`, `cli`; empty for what is no event."""
+    event_id: str
+    """The feedback's; empty for what is no event."""
+
+    @property
+    def came_by(self) -> CameBy:
+        return came_by(self.original_topic)
+
+
+_LABELLED = ("id", "service", "reason", "detail", "attempts", "original_topic", "bytes", "part")
+LABEL_HEADERS = (*(PREFIX + name for name in _LABELLED), "redrive", "ce_source", "ce_id")
+
+
+def label_of(headers: Mapping[str, bytes | None]) -> Label | None:
+    """None: a part, which is not the last one. A letter that was cut stands where its last part does."""
+    part, _, parts = _text(headers, "part").partition("/")
+    if part != parts and parts:
+        return None
+    return Label(
+        id=_text(headers, "id"),
+        service=_text(headers, "service"),
+        reason=_text(headers, "reason"),
+        detail=_text(headers, "detail"),
+        attempts=_count(headers.get(PREFIX + "attempts")) or 1,
+        original_topic=_text(headers, "original_topic"),
+        bytes=_count(size) if (size := headers.get(PREFIX + "bytes")) else None,
+        redrives=_count(headers.get("redrive")),
+        source=(headers.get("ce_source") or b"").decode(errors="replace"),
+        event_id=(headers.get("ce_id") or b"").decode(errors="replace"),
+    )
+
+
+class Joining:
+    """The records of one partition, in order → letters; parts joined, an incomplete one left out."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[bytes]] = {}
+
+    def add(self, record: Record) -> DeadLetter | None:
+        """The letter that ends with this record."""
+        headers = dict(record.headers)
+        label = label_of(headers)
+        name = _text(headers, "id") or f"{record.topic}/{record.partition}/{record.offset}"
+        part, _, total = _text(headers, "part").partition("/")
+        pieces = self._parts.setdefault(name, []) if total else []
+        if part == "1":
+            pieces.clear()
+        pieces.append(record.value)
+        if label is None:
+            return None
+        self._parts.pop(name, None)
+        if total and str(len(pieces)) != total:
+            return None
+        return DeadLetter(
+            id=name,
+            service=label.service,
+            reason=label.reason,
+            detail=label.detail,
+            attempts=label.attempts,
+            original_topic=label.original_topic,
+            key=None if PREFIX + "keyless" in headers else record.key,
+            value=b"".join(pieces),
+            headers=[(key, value) for key, value in record.headers if not key.startswith(PREFIX)],
         )
-    return found
+
+
+def whole(records: Sequence[Record]) -> list[DeadLetter]:
+    """The dead letters in these records of one partition."""
+    joining = Joining()
+    return [letter for record in records if (letter := joining.add(record)) is not None]
+
+
+def came_by(original_topic: str) -> CameBy:
+    """A webhook's body came by no topic: only its tool can send it again."""
+    if not original_topic:
+        return "unknown"
+    return "webhook" if "/" in original_topic else "topic"
 
 
 def redriven(letter: DeadLetter) -> Message:
@@ -130,9 +199,12 @@ def redriven(letter: DeadLetter) -> Message:
 
 def _redrives(headers: Headers) -> int:
     """How often an operator sent it again; a header that cannot be read is a reason to be here, not a count."""
-    count = dict(headers).get("redrive", b"")
-    return int(count) if count.isdigit() and len(count) < MAX_REDRIVE_DIGITS else 0
+    return _count(dict(headers).get("redrive"))
 
 
-def _text(headers: dict[str, bytes], name: str) -> str:
-    return headers.get(PREFIX + name, b"").decode(errors="replace")
+def _count(digits: bytes | None) -> int:
+    return int(digits) if digits and digits.isdigit() and len(digits) <= MAX_COUNT_DIGITS else 0
+
+
+def _text(headers: Mapping[str, bytes | None], name: str) -> str:
+    return (headers.get(PREFIX + name) or b"").decode(errors="replace")

@@ -18,6 +18,10 @@ WORK_DECLINED = "work.declined"
 FEEDBACK_ROUTED = "feedback.routed"
 FEEDBACK_DECIDED = "feedback.decided"
 CASE_CHANGED = "case.changed"
+FEEDBACK_CORRECTED = "feedback.corrected"
+SIGNAL_RAISED = "signal.raised"
+SIGNAL_RESOLVED = "signal.resolved"
+CUSTOMER_ERASED = "customer.erased"
 INCOMING_TYPES = frozenset({FEEDBACK_RECEIVED, CUSTOMER_ACTIVITY, WORK_SHIPPED, WORK_DECLINED})
 
 

@@ -38,6 +38,8 @@ Channel = Literal[
 Kind = Literal["bug", "request", "complaint", "comment", "praise", "question", "noise"]
 Priority = Literal["urgent", "high", "normal", "low"]
 SentimentLabel = Literal["positive", "neutral", "negative"]
+EmotionLabel = Literal["anger", "worry", "disappointment", "confusion", "delight", "thanks"]
+UrgencyCause = Literal["outage", "safety", "security", "legal", "churn", "refund", "vip", "blocked", "waiting", "asked"]
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=255)]
@@ -159,6 +161,22 @@ class Sentiment(BaseModel):
     """−1 (unhappy) to 1 (happy)."""
 
 
+class Emotion(BaseModel):
+    """What the customer feels, as their words show it: each wants another answer."""
+
+    label: EmotionLabel
+    words: list[str]
+
+
+class Urgency(BaseModel):
+    """One cause for haste."""
+
+    cause: UrgencyCause
+    """`vip`: a customer of a key tier is in trouble; `asked`: haste is asked for and no cause is named."""
+    words: list[str]
+    """That say it; of `vip` the tier."""
+
+
 class Reason(BaseModel):
     """One step of a decision, for people: what decided, and the words or values it saw."""
 
@@ -194,7 +212,19 @@ class Routing(BaseModel):
     """Whether the customer is owed an answer: all but praise, noise and a yes on the loop page, unless a rule says otherwise."""
     history: bool = False
     """Imported: routed and counted; cases without mails and without clocks."""
+    triage: bool = False
+    """The team is a guess of which little is sure: somebody who knows should look."""
     reasons: list[Reason]
+    emotion: Emotion | None = None
+    """None where no word shows one."""
+    urgency: list[Urgency] = []
+    """What presses, by its causes. The priority follows from them where no rule sets one."""
+    tier: str | None = None
+    """By which the case goes where a rule sets one, instead of the customer's own."""
+    person: str | None = None
+    """Whom a rule hands it to, beside the team: their address in teams.yaml."""
+    rota: str | None = None
+    """Whose turn it is has it: `rotas:` of teams.yaml."""
 
 
 class FeedbackRouted(FeedbackReceived):

@@ -6,11 +6,11 @@ from shared.settings import Settings
 
 
 async def open_log(settings: Settings) -> Log:
-    """Raises `Transient` when it is away, `Misuse` when neither is configured."""
+    """Raises `Transient` when it is away and must not be, `Misuse` when neither is configured."""
     if settings.kafka_bootstrap_servers:
         from shared.log.kafka import KafkaLog
 
-        return await KafkaLog.open(settings.kafka_bootstrap_servers, settings.env)
+        return await KafkaLog.open(settings.kafka_bootstrap_servers, settings.env, may_be_away=settings.log_may_be_away)
     if settings.database_url:
         from shared.log.postgres import PostgresLog
 

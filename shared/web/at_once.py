@@ -2,7 +2,7 @@
 
 The busiest path of a service may have a handler that decides at once: the request is whole, nothing has to be waited
 for but one callback, and the answer is one write. It saves the scope, the cycle, the task and a dozen coroutines, which
-cost more than the work. It takes only what is plainly good. Everything else it declines, and the path's ASGI
+cost more than the work. It takes only what is plainly good, and may look at several together before it decides. Everything else it declines, and the path's ASGI
 application, which knows every case and every refusal, gets the same request as if nothing had been.
 """
 
@@ -25,6 +25,9 @@ class Asked(Protocol):
     def answer(self, head: bytes, body: bytes) -> None:
         """`head` from `answer_head`. To be called once, now or later; nobody may be there any more."""
 
+    def decline(self) -> None:
+        """Instead of `answer`: the path's application gets it, as if it had not been taken."""
+
     def hand_over(self, app: ASGIApp) -> None:
         """Instead of `answer`: let that application do it."""
 
@@ -34,7 +37,7 @@ AtOnce = Callable[[Asked], bool]
 
 
 class HotPath(NamedTuple):
-    """A POST that is served before any framework."""
+    """A POST that is served before any framework. Where its path ends in `/`, of all that is one segment below it."""
 
     app: ASGIApp
     """It renders its own problems."""

@@ -51,6 +51,15 @@ def fixed_head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     return head.lines
 
 
+def _last(message: Any) -> Any:
+    """An answer that does not wait for the rest of its question is the last one: what is still under way is dropped, and with
+    it would be a next question of who was not told."""
+    headers = message.get("headers", ())
+    if any(name.lower() == b"connection" for name, _ in headers):
+        return message
+    return {**message, "headers": [*headers, (b"connection", b"close")]}
+
+
 class Cycle(RequestResponseCycle):
     """What `GuardedProtocol` runs its applications in."""
 
@@ -61,6 +70,8 @@ class Cycle(RequestResponseCycle):
             self._release()
             await super().send(message)
         elif message["type"] == "http.response.start" and not self.response_started:
+            if self.more_body:
+                message = _last(message)
             if not self._hold(message["status"], message.get("headers", ())):
                 await super().send(message)
         elif self._held and message["type"] == "http.response.body" and not message.get("more_body", False):

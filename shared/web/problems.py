@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypedDict
+from urllib.parse import quote
 
 import msgspec
 from fastapi import APIRouter, FastAPI
@@ -29,9 +30,20 @@ from shared.web.strict_json import Malformed, Unacceptable, shown
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 100
 _ADDRESS, _TAG = "must be one plain e-mail address", "must be a language tag, such as zh-CN"
-FORMS: Mapping[str, str] = {"email": _ADDRESS, "to": _ADDRESS, "language": _TAG, "locale": _TAG}
+_CURRENCY = "must be three capital letters, such as EUR (ISO 4217)"
+FORMS: Mapping[str, str] = {
+    "email": _ADDRESS,
+    "to": _ADDRESS,
+    "owner": _ADDRESS,
+    "language": _TAG,
+    "locale": _TAG,
+    "currency": _CURRENCY,
+}
 """What to say instead of a regular expression, by the field's own name."""
 RETRY_AFTER_S = 1
+INSTANCE_MAX_CHARS = 255
+"""Of a longer path there is no `instance`: cut short it would be another's."""
+_NO_URI = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")
 
 _log = get_logger("web")
 
@@ -70,13 +82,18 @@ class Problem(FlywheelError):
         document: dict[str, Any] = {"type": f"/problems/{self.slug}", "title": self.title, "status": self.status}
         if self.detail is not None:
             document["detail"] = self.detail
-        if instance is not None:
-            document["instance"] = shown(instance)
+        if instance is not None and len(instance) <= INSTANCE_MAX_CHARS:
+            document["instance"] = _reference(instance)
         if self.errors:
             document["errors"] = list(self.errors[:MAX_ERRORS])
         if request_id is not None:
             document["request_id"] = request_id
         return document | self.members
+
+
+def _reference(path: str) -> str:
+    """A URI reference, as RFC 9457 asks for it, whatever a stranger's path holds."""
+    return _NO_URI.sub(lambda found: quote(found[0], safe=""), path)
 
 
 def problem_response(
@@ -107,6 +124,11 @@ def malformed(detail: str) -> Problem:
 def invalid(errors: Sequence[FieldError], slug: str = "invalid-request") -> Problem:
     """422, each field named."""
     return Problem(422, slug, "The request is not valid.", errors=errors)
+
+
+def invalid_field(field: str, message: str) -> Problem:
+    """422, of one field."""
+    return invalid([{"field": field, "message": message}])
 
 
 def not_found(detail: str | None = None) -> Problem:
@@ -336,10 +358,24 @@ _SCHEMA: dict[str, Any] = {
         },
     },
 }
-_REPLY = {
-    "description": "Refused: a problem document",
-    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-}
+
+
+def _reply(description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def _replies(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """How such a route refuses, by its status: what it reads can be invalid, and a key can be missing or too narrow."""
+    found = {"503": _reply("Unknown: send the same again, with the same id"), "default": _reply("Refused otherwise")}
+    if "requestBody" in operation or any(one["in"] == "query" for one in operation.get("parameters", ())):
+        found["422"] = _reply("Not valid: `errors` names each field")
+    if operation.get("security"):
+        found["401"] = _reply("No key, or none that is known")
+        found["403"] = _reply("The key has not the scope")
+    return found
 
 
 def _describe(app: FastAPI) -> None:
@@ -357,7 +393,7 @@ def _describe(app: FastAPI) -> None:
             for operation in operations.values():
                 if isinstance(operation, dict) and "responses" in operation:
                     operation["responses"].pop("422", None)
-                    operation["responses"].setdefault("default", _REPLY)
+                    operation["responses"] |= _replies(operation)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

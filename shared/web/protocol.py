@@ -303,7 +303,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._pending = b""
         self._owed = True
         if len(asked.fields) != len(self.headers) or not at_once(asked):
-            asked.hand_over(self._application())
+            asked.decline()
 
     def _unask(self) -> None:
         """The body comes in pieces, and may take its time."""
@@ -467,6 +467,9 @@ class _Asked:
 
     def answer(self, head: bytes, body: bytes) -> None:
         self._protocol.write_answer(head, body)
+
+    def decline(self) -> None:
+        self.hand_over(self._protocol._application())
 
     def hand_over(self, app: Any) -> None:
         self._protocol.run_whole(app, self._url, self._headers, self.body)

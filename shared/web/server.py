@@ -51,6 +51,7 @@ class Front:
 
     def __init__(self, hot: Mapping[str, HotPath], app: ASGIApp, hosts: Hosts | None) -> None:
         self._hot = {path: served.app for path, served in hot.items()}
+        """A path that ends in `/` is the handler's of every one that is one segment below it."""
         self._app = app
         self._hosts = hosts
         self.at_once = {
@@ -61,6 +62,13 @@ class Front:
         hosts = self._hosts
         return at_once if hosts is None else lambda asked: asked.fields.get(b"host", b"") in hosts and at_once(asked)
 
+    def _handler(self, path: str) -> ASGIApp | None:
+        found = self._hot.get(path)
+        if found is None:
+            above, _, below = path.rpartition("/")
+            found = self._hot.get(f"{above}/") if below else None
+        return found
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._hosts is not None and scope["type"] == "http":
             for name, value in scope["headers"]:
@@ -70,7 +78,7 @@ class Front:
                         return
                     break
         if scope["type"] == "http" and scope["method"] == "POST":
-            handler = self._hot.get(scope["path"])
+            handler = self._handler(scope["path"])
             if handler is not None:
                 await handler(scope, receive, send)
                 return

@@ -35,11 +35,14 @@ class KafkaLog:
         self._opened: weakref.WeakSet[_Opened] = weakref.WeakSet()
 
     @classmethod
-    async def open(cls, bootstrap: str, env: Mapping[str, str] | None = None) -> "KafkaLog":
-        """Raises `Transient` when no broker answers, `Misuse` when the settings cannot be."""
+    async def open(
+        cls, bootstrap: str, env: Mapping[str, str] | None = None, *, may_be_away: bool = False
+    ) -> "KafkaLog":
+        """Raises `Transient` when no broker answers, if that matters already, `Misuse` when the settings cannot be."""
         log = cls(KafkaSettings.from_env(bootstrap, env or {}))
         try:
-            await log.ping()
+            if not may_be_away:
+                await log.ping()
         except BaseException:
             await log.close()
             raise

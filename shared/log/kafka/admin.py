@@ -2,17 +2,20 @@
 
 Its calls block or answer by `concurrent.futures`, so all of them run in threads of ours. Each has a deadline of its own,
 but not for the time that it queues behind others: so the waiting has one too.
+
+Two of its calls end the whole process (librdkafka 2.16, each seen): `describe_cluster` when the answer names no broker, as a lone
+one's does that has stood still, and `list_consumer_group_offsets` when the one that is asked no longer coordinates the
+group (its issue 5040). So we ask whether the log is there by listing topics, and for positions by a consumer that joins nothing.
 """
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -53,13 +56,14 @@ STALE = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.OFFSET_NOT_AVAILABLE,
 )
+UNSETTLED = (KafkaError.UNSTABLE_OFFSET_COMMIT, KafkaError._TIMED_OUT)
 NOT_THERE = (
     KafkaError._NOENT,
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._UNKNOWN_PARTITION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
-NO_ANSWER = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
+NO_ANSWER = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._PARTIAL)
 
 T = TypeVar("T")
 
@@ -81,6 +85,7 @@ class KafkaAdmin:
     def __init__(self, settings: KafkaSettings) -> None:
         self._options = settings.librdkafka() | {"socket.timeout.ms": 5_000}
         self._client = AdminClient(self._options)
+        self._askers: dict[tuple[str, bool], Consumer] = {}
         self._unanswered_since: float | None = None
         self._threads = Threads(THREADS, "kafka-admin")
         self._ping_thread = Threads(1, "kafka-ping")
@@ -90,25 +95,25 @@ class KafkaAdmin:
         return await self._answered(doing, self._threads, call, ANSWER_TIMEOUT_S)
 
     async def _answered(self, doing: str, threads: Threads, call: Callable[[], T], seconds: float) -> T:
+        began = time.monotonic()
         try:
             found = await _in_time(doing, threads, call, seconds)
         except (KafkaException, Transient) as error:
             if isinstance(error, Transient) or error.args[0].code() in NO_ANSWER:
-                self._note_no_answer()
+                self._note_no_answer(began)
             raise
         self._unanswered_since = None
         return found
 
-    def _note_no_answer(self) -> None:
+    def _note_no_answer(self, began: float) -> None:
         """A client that knows no broker any more would be asked in vain for ever: after a while a new one is asked."""
-        now = time.monotonic()
         if self._unanswered_since is None:
-            self._unanswered_since = now
-        elif now - self._unanswered_since > LOST_S:
+            self._unanswered_since = began
+        if time.monotonic() - self._unanswered_since >= LOST_S:
             self._unanswered_since = None
-            old = [self._client]
-            self._client = AdminClient(self._options)
-            self._threads.submit(old.clear)  # its end may take a while, and is waited for by who lets it go last
+            old = [self._client, self._askers]
+            self._client, self._askers = AdminClient(self._options), {}
+            self._threads.submit(old.clear)  # their end may take a while, and is waited for by who lets them go last
 
     async def _run(self, doing: str, call: Callable[[], T]) -> T:
         try:
@@ -120,7 +125,7 @@ class KafkaAdmin:
         """In a thread of its own: the others may all be waiting for a broker that does not answer."""
 
         def call() -> None:
-            self._client.describe_cluster(request_timeout=PING_TIMEOUT_S).result(PING_TIMEOUT_S)
+            self._client.list_topics(timeout=PING_TIMEOUT_S)
 
         doing = "asking whether it is there"
         try:
@@ -282,7 +287,8 @@ class KafkaAdmin:
             there = await self.topics()
             if code in NOT_THERE:
                 absent = [tp for tp in wanted if tp.partition >= there.get(tp.topic, 0)]
-                await asyncio.sleep(STALE_PAUSE_S)
+            # The controller names a leader before that one knows of it.
+            await asyncio.sleep(STALE_PAUSE_S)
         if code in NOT_THERE and absent:
             raise Misuse(f"there is no such partition: {', '.join(f'{tp.topic}/{tp.partition}' for tp in absent)}")
         raise of_exception(failure, doing) from failure
@@ -294,27 +300,33 @@ class KafkaAdmin:
         if not wanted:
             return {}
 
-        def call(stable: bool) -> list[ConfluentPartition]:
-            request = [ConsumerGroupTopicPartitions(group, wanted)]
-            answers = self._client.list_consumer_group_offsets(
-                request, require_stable=stable, request_timeout=REQUEST_TIMEOUT_S
-            )
-            found: list[ConfluentPartition] = answers[group].result(REQUEST_TIMEOUT_S).topic_partitions
-            return found
+        def call() -> dict[TopicPartition, int]:
+            try:
+                found = self._asker(group, stable=True).committed(wanted, STABLE_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in UNSETTLED:
+                    raise
+                found = None
+            if found is None or any(tp.error is not None and tp.error.code() in UNSETTLED for tp in found):
+                found = self._asker(group, stable=False).committed(wanted, REQUEST_TIMEOUT_S)
+            for tp in found:
+                if tp.error is not None:
+                    raise KafkaException(tp.error)
+            return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + STABLE_TIMEOUT_S
-        while True:
-            stable = loop.time() < deadline
-            found = await self._run("asking for a group's positions", functools.partial(call, stable))
-            errors = [tp.error for tp in found if tp.error is not None]
-            if not errors:
-                return {TopicPartition(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
-            if not stable or any(error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT for error in errors):
-                raise of_exception(KafkaException(errors[0]), "asking for a group's positions")
-            await asyncio.sleep(VISIBLE_PAUSE_S)
+        return await self._run("asking for a group's positions", call)
+
+    def _asker(self, group: str, *, stable: bool) -> Consumer:
+        """It knows the group's coordinator, and is no member."""
+        askers = self._askers
+        if (group, stable) not in askers:
+            isolation = "read_committed" if stable else "read_uncommitted"
+            config = self._options | {"group.id": group, "enable.auto.commit": False, "isolation.level": isolation}
+            askers[group, stable] = Consumer(config)  # where two threads make one, the first is let go
+        return askers[group, stable]
 
     def close(self) -> None:
+        self._threads.submit(self._askers.clear)
         self._threads.shutdown()
         self._ping_thread.shutdown()
 

@@ -329,14 +329,18 @@ class KafkaProducer:
         lane.node = node
         client.writes[node] += 1
         try:
-            # Suspends only while the topic's metadata are unknown; the watch ends that too.
-            sent = await client.producer.send_batch(batch, lane.topic, partition=lane.partition)
-        except (KafkaError, AssertionError) as error:  # an assertion: the partition is not known (any more)
+            # Suspends only while the topic's metadata are unknown: of a client that is being ended, for ever. An assertion:
+            # the partition is not known (any more).
+            async with asyncio.timeout(CONNECT_TIMEOUT_S if node is None else None):
+                sent = await client.producer.send_batch(batch, lane.topic, partition=lane.partition)
+        except (KafkaError, AssertionError, TimeoutError) as error:
             self._answered(lane, client, error)
             return
         sent.add_done_callback(lambda done: self._answered(lane, client, _error_of(done)))
 
     def _answered(self, lane: _Lane, client: _Client, error: BaseException | None) -> None:
+        if lane.client is not client:  # given up when its client had ended
+            return
         taken, lane.writing, lane.client = lane.writing, [], None
         client.writes[lane.node] -= 1
         if not client.writes[lane.node]:
@@ -405,9 +409,16 @@ class KafkaProducer:
         if client.ending:
             return
         client.ending = True
-        task = self._loop.create_task(client.discard(), name="kafka-producer-discard")
+        task = self._loop.create_task(self._end(client), name="kafka-producer-discard")
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
+
+    async def _end(self, client: _Client) -> None:
+        """What it had in flight and never answered is given up: a partition that waited for it was seen to wait for good."""
+        await client.discard()
+        for lane in self._lanes.values():
+            if lane.client is client:
+                self._answered(lane, client, KafkaError("retired"))
 
     def _broke(self, task: "asyncio.Task[None]") -> None:
         """A routine ended by itself: a defect. The process ends of it, and until then every caller hears of it."""

@@ -1,15 +1,17 @@
-"""Read → write → positions, in Kafka transactions that the consumer group fences (confluent-kafka, in one thread).
+"""Read → write → positions, in Kafka transactions that the consumer group fences (confluent-kafka, in two threads).
 
 aiokafka's transactions were measured to lose records and to let zombies write; this client's raise at the commit and
-carry the group's metadata (KIP-447). One thread of our own runs every call of both clients in turn, so the event loop
-never blocks, and a rebalance is only ever told to us while that thread polls. How a partition comes and goes:
+carry the group's metadata (KIP-447). Threads of our own, one for each of the two clients, run their calls, one at a time, so the
+event loop never blocks, and a rebalance is only ever told to us while we poll. How a partition comes and goes:
 
 1. The group gives it to us while we poll: assigned paused, nothing is fetched, and it counts as *fresh*.
 2. The next `poll` asks for its committed position (only stable ones: a dead member's open transaction is waited for),
    tells `Listener.assigned`, which may take its time, then seeks to what that returns and resumes: *open*.
 3. `transact` failed, for whatever reason: the transaction is aborted, or where its end is unknown the producer is
    replaced by one of the same id, whose start settles it. Every open partition is fresh again, so 2 goes back to the
-   committed positions; what was fetched meanwhile is never delivered.
+   committed positions; what was fetched meanwhile is never delivered. So too where a call of the producer does not come
+   back: librdkafka 2.16 waits for ever for a group coordinator that it has forgotten, whatever deadline it was given (its
+   issues 5456 and 5511; seen after a lone broker had stood still).
 4. The group takes it away: closed at once; `Listener.revoked` is told by the next `poll`.
 """
 
@@ -36,7 +38,10 @@ from shared.log.kafka.threads import Threads
 
 CALL_TIMEOUT_S = 6.0
 START_TIMEOUT_S = 5.0
+OVERDUE_S = 12.0
+"""Twice what any call of the producer is given. Of the seconds in which we ran: a process that was stopped was not kept waiting."""
 HANG_S = 90.0
+LOOK_S = 1.0
 POLL_SLICE_S = 0.25
 SEEK_TIMEOUT_S = 5.0
 SEEK_PAUSE_S = 0.01
@@ -58,7 +63,9 @@ class KafkaTransactionalConsumer:
         self._topics = list(topics)
         self._listener = listener
         self._transactional_id = f"{group}-{uuid.uuid4().hex}"
-        self._thread = Threads(1, "kafka-transactional")
+        self._reading = Threads(1, "kafka-reading")
+        self._writing = Threads(1, "kafka-writing")
+        self._steps = 0  # that the producer's thread has taken
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
         self._open: set[TopicPartition] = set()
@@ -72,6 +79,8 @@ class KafkaTransactionalConsumer:
         self._pause_wanted = False
         self._away: KafkaError | None = None
         self._placed_at = time.monotonic()  # when we last had a partition
+        self._heard_at = self._placed_at  # when we last heard of one, or looked why we did not
+        self._behind: set[TopicPartition] = set()  # of which there was more then
         self._closed = False
 
     # The protocol
@@ -83,9 +92,16 @@ class KafkaTransactionalConsumer:
             # Not cancelled with us, and kept: a caller that gives up waiting must not lose what was taken for him. It is handed out
             # before a partition that came back meanwhile is opened, of which it may hold what no longer counts.
             if self._consuming is None:
-                await self._settle()
+                try:
+                    await self._settle()
+                except Transient:
+                    # The client tells us only while it is polled what the group has taken away. Unpolled, it would keep what we
+                    # cannot open from those who could, and us at partitions that are long not ours.
+                    if self._consumer is not None:
+                        self._consuming = loop.run_in_executor(self._reading, self._consume, max_records, 0.0)
+                    raise
                 wait = max(0.0, min(POLL_SLICE_S, deadline - loop.time()))
-                self._consuming = loop.run_in_executor(self._thread, self._consume, max_records, wait)
+                self._consuming = loop.run_in_executor(self._reading, self._consume, max_records, wait)
             try:
                 records = await self._ended(self._consuming)
             except KafkaException as error:
@@ -119,7 +135,7 @@ class KafkaTransactionalConsumer:
                     raise KafkaException(tp.error)
 
         try:
-            await self._run(call)
+            await self._read(call)
         except KafkaException as error:
             raise of_exception(error, "committing positions") from error
 
@@ -127,7 +143,7 @@ class KafkaTransactionalConsumer:
         try:
             self._check_owned(positions)
             refuse_oversize(outputs)
-            failure = await self._run(lambda: self._transact(outputs, positions))
+            failure = await self._write(lambda: self._transact(outputs, positions))
             if failure is not None:
                 raise failure
         except BaseException:  # given up is like failed: nobody has heard how it ended
@@ -151,7 +167,7 @@ class KafkaTransactionalConsumer:
         """Other topics from now on; what is kept of the old ones stays as it is."""
         self._topics = list(topics)
         if self._consumer is not None:
-            await self._run(self._subscribe)
+            await self._read(self._subscribe)
 
     @property
     def assignment(self) -> frozenset[TopicPartition]:
@@ -173,16 +189,17 @@ class KafkaTransactionalConsumer:
                     self._consumer.close()
             self._producer = None
 
-        await self._run(end)
-        self._thread.shutdown()
+        await self._read(end)
+        self._reading.shutdown()
+        self._writing.shutdown()
 
     # On the event loop
 
-    async def _run(self, call: Callable[[], T]) -> T:
-        """In our thread, to its end, even if our caller is cancelled meanwhile. Every call has a deadline of its own;
-        one was seen to miss it by for ever (`metadata.recovery.strategy`). Such a thread cannot be ended: so the process
-        goes, for a supervisor to start again."""
-        return await self._ended(asyncio.get_running_loop().run_in_executor(self._thread, call))
+    async def _read(self, call: Callable[[], T]) -> T:
+        """In the consumer's thread, to its end, even if our caller is cancelled meanwhile. Every call has a deadline of its
+        own; one was seen to miss it by for ever (`metadata.recovery.strategy`). Such a thread cannot be ended, nor a consumer
+        be closed that is in use: so the process goes, for a supervisor to start again."""
+        return await self._ended(asyncio.get_running_loop().run_in_executor(self._reading, call))
 
     @staticmethod
     async def _ended(future: "asyncio.Future[T]") -> T:
@@ -191,6 +208,24 @@ class KafkaTransactionalConsumer:
             _log.critical("a call of the Kafka client hangs: this process ends")
             os._exit(os.EX_SOFTWARE)
         return future.result()
+
+    async def _write(self, call: Callable[[], T]) -> T:
+        """In the producer's thread, while the consumer's has nothing to do. Who does not come back from there is left behind, with
+        its producer: the next one of the same id fences it, so it can write no more, whenever it wakes."""
+        if self._consuming is not None:  # a poll was given up
+            await asyncio.wait([self._consuming], timeout=HANG_S)
+        future = asyncio.get_running_loop().run_in_executor(self._writing, call)
+        waited, steps = 0.0, self._steps
+        while True:
+            done, _ = await asyncio.wait([future], timeout=LOOK_S)
+            if done:
+                return future.result()
+            waited, steps = waited + LOOK_S if self._steps == steps else 0.0, self._steps
+            if waited >= OVERDUE_S:
+                _log.error("a transactional Kafka producer is replaced: a call of it does not come back")
+                self._writing.shutdown()
+                self._writing, self._producer = Threads(1, "kafka-writing"), None
+                raise unknown("writing", "a call of the client does not come back")
 
     def _check_owned(self, positions: Iterable[TopicPartition]) -> None:
         lost = [tp for tp in positions if tp not in self._open]
@@ -207,7 +242,10 @@ class KafkaTransactionalConsumer:
         """Tells the listener what came and went, and opens what came."""
         try:
             await self._look_around()
-            await self._run(self._connect)
+            if self._producer is None:
+                self._producer = await self._write(self._start)
+            if self._consumer is None:
+                await self._read(self._join)
             if self._gone:
                 gone = sorted(self._gone)
                 self._forget(gone)
@@ -216,28 +254,45 @@ class KafkaTransactionalConsumer:
             if self._fresh:
                 await self._open_fresh()
             if self._seeks or self._paused != self._pause_wanted:
-                await self._run(self._steer)
+                await self._read(self._steer)
         except KafkaException as error:
             raise unknown("joining the group", error) from error
 
     async def _look_around(self) -> None:
         """A client that knows no broker any more says nothing, and waits for ever: it is replaced, once the log is there.
-        A member too many, which has no partition either, knows one."""
+        It has no open partition then: those that it had before cannot be opened by it either. A member too many, which has
+        none, knows one. One that has, and says nothing though there is more, is replaced where it knows none; else where there is
+        more of the same at two looks: it reads no more.
+        """
         now = time.monotonic()
-        if self._open or self._fresh:
+        if self._open:
             self._placed_at = now
+            if not self._paused and now - self._heard_at > LOST_S:
+                await self._look_behind()
+                self._heard_at = now  # where nobody answered, it is asked again at the next poll
         elif self._consumer is not None and now - self._placed_at > LOST_S:
             self._placed_at = now
             await self._admin.ping()
-            await self._run(self._replace_lost)
+            await self._read(self._replace_lost)
+
+    async def _look_behind(self) -> None:
+        behind, before = {tp for tp, records in (await self.lag()).items() if records}, self._behind
+        self._behind = behind
+        if not behind:
+            return
+        silent = self._consumer
+        await self._read(self._replace_lost)
+        if self._consumer is silent and behind & before:
+            self._behind = set()
+            await self._read(lambda: self._replace_consumer(KafkaError(KafkaError._FAIL, "it reads no more")))
 
     async def _open_fresh(self) -> None:
         fresh = sorted(self._fresh)
-        committed = await self._run(lambda: self._committed(fresh))
+        committed = await self._read(lambda: self._committed(fresh))
         without = [tp for tp in fresh if tp not in committed]
         committed |= await self._admin.starts(without)
         wanted = {**committed, **await self._listener.assigned(committed)}
-        await self._run(lambda: self._start_reading(fresh, wanted))
+        await self._read(lambda: self._start_reading(fresh, wanted))
         for tp in fresh:
             if tp in self._fresh:  # a rebalance may have been quicker
                 self._fresh.discard(tp)
@@ -250,17 +305,11 @@ class KafkaTransactionalConsumer:
             for place in (self._next, self._ends, self._seeks):
                 place.pop(tp, None)
 
-    # In our thread
+    # In the consumer's thread
 
-    def _connect(self) -> None:
-        if self._producer is None:
-            # A new one of the same id: whatever an old one left open is finished or aborted when this returns.
-            producer = Producer(group_writer(self._settings, self._transactional_id))
-            producer.init_transactions(START_TIMEOUT_S)
-            self._producer = producer
-        if self._consumer is None:
-            self._consumer = Consumer(group_reader(self._settings, self._group) | {"error_cb": self._on_error})
-            self._subscribe()
+    def _join(self) -> None:
+        self._consumer = Consumer(group_reader(self._settings, self._group) | {"error_cb": self._on_error})
+        self._subscribe()
 
     def _subscribe(self) -> None:
         assert self._consumer is not None
@@ -292,10 +341,17 @@ class KafkaTransactionalConsumer:
         assert consumer is not None
         records: list[Record] = []
         for messages in taken(consumer, max_records, wait_s):
-            records += [record_of(message) for message in messages if not self._is_news(message)]
+            there = [record_of(message) for message in messages if not self._is_news(message)]
+            if there:
+                self._hear()
+                records += there
             if self._consumer is not consumer:
                 break  # replaced: the old one is closed
         return records
+
+    def _hear(self) -> None:
+        self._heard_at = time.monotonic()
+        self._behind = set()
 
     def _is_news(self, message: Any) -> bool:
         """Whether it is no record but something that the client has to say, which is noted."""
@@ -304,6 +360,7 @@ class KafkaTransactionalConsumer:
             return False
         if error.code() == KafkaError._PARTITION_EOF:
             self._ends[TopicPartition(message.topic() or "", message.partition() or 0)] = message.offset() or 0
+            self._hear()
         elif error.fatal():
             self._replace_consumer(error)
         elif not passes(error):
@@ -341,6 +398,7 @@ class KafkaTransactionalConsumer:
         for tp in partitions:
             if tp in self._fresh:
                 self._seek(tp, positions[tp])
+        self._hear()
         if not self._paused:
             self._consumer.resume(_plain(tp for tp in partitions if tp in self._fresh))
             self._wake_fetchers(partitions)
@@ -376,6 +434,7 @@ class KafkaTransactionalConsumer:
             if self._paused:
                 self._consumer.pause(_plain(ours))
             else:
+                self._hear()
                 self._consumer.resume(_plain(ours))
                 self._wake_fetchers(ours)
         seeks, self._seeks = self._seeks, {}
@@ -387,11 +446,19 @@ class KafkaTransactionalConsumer:
         if seeks:
             self._wake_fetchers(seeks)
 
+    # In the producer's thread
+
+    def _start(self) -> Producer:
+        # A new one of the same id: whatever an old one left open is finished or aborted when this returns.
+        producer = Producer(group_writer(self._settings, self._transactional_id))
+        producer.init_transactions(START_TIMEOUT_S)
+        return producer
+
     def _transact(self, outputs: Sequence[Message], positions: Mapping[TopicPartition, int]) -> FlywheelError | None:
         """None when it is committed; else what went wrong, with the transaction ended one way or the other."""
-        producer = self._producer
+        producer, consumer = self._producer, self._consumer
         assert producer is not None
-        assert self._consumer is not None
+        assert consumer is not None
         try:
             producer.begin_transaction()
             produce = producer.produce
@@ -399,15 +466,19 @@ class KafkaTransactionalConsumer:
                 try:
                     produce(topic, value, key, headers=headers)  # type: ignore[arg-type]
                 except BufferError:  # the queue is full: what is in it goes first
+                    self._steps += 1
                     producer.flush(CALL_TIMEOUT_S)
                     produce(topic, value, key, headers=headers)  # type: ignore[arg-type]
-            membership = self._consumer.consumer_group_metadata()
-            if not self._consumer.memberid():  # expelled, and not told yet: a commit like that might pass for nobody's
+            membership = consumer.consumer_group_metadata()
+            if not consumer.memberid():  # expelled, and not told yet: a commit like that might pass for nobody's
                 self._abort(producer, None)
                 return Fenced("the group has expelled this member")
+            self._steps += 1
             producer.send_offsets_to_transaction(_confluent(positions), membership, CALL_TIMEOUT_S)
+            self._steps += 1
             self._commit(producer)
         except KafkaException as error:
+            self._steps += 1
             reason = self._reason(producer, positions, error)
             self._abort(producer, reason.args[0])
             return of_exception(reason, "in a transaction", writing=True)
@@ -436,12 +507,14 @@ class KafkaTransactionalConsumer:
         return error
 
     def _abort(self, producer: Producer, error: KafkaError | None) -> None:
+        self._steps += 1
         if error is None or not error.fatal():
             with contextlib.suppress(KafkaException):
                 producer.abort_transaction(CALL_TIMEOUT_S)
                 return
-        _log.warning("a transactional Kafka producer is replaced: %s", error)
-        self._producer = None
+        if self._producer is producer:  # else it was left behind
+            _log.warning("a transactional Kafka producer is replaced: %s", error)
+            self._producer = None
 
 
 def _confluent(positions: Mapping[TopicPartition, int]) -> list[ConfluentPartition]:

@@ -10,7 +10,6 @@ Left to the caller: nothing that Kafka would not leave to it as well.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -154,15 +153,15 @@ class PostgresLog:
 
     async def _trim_alone(self, connection: Any) -> None:
         """One process at a time: the lock belongs to this connection, on which nothing else runs meanwhile."""
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", TRIM_LOCK):
-            return
         try:
-            now = await connection.fetchval("SELECT clock_timestamp()")
-            if deleted := await self.trim(now):
-                _log.info("log.trimmed", records=deleted)
-        finally:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", TRIM_LOCK):
+                now = await connection.fetchval("SELECT clock_timestamp()")
+                if deleted := await self.trim(now):
+                    _log.info("log.trimmed", records=deleted)
                 await connection.fetchval("SELECT pg_advisory_unlock($1)", TRIM_LOCK)
+        except BaseException:
+            connection.terminate()  # the lock, where it was ours, goes with it
+            raise
 
 
 def _days(retention: timedelta | None) -> str:

@@ -70,6 +70,7 @@ class Connections:
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=COMMAND_TIMEOUT_S,
                 server_settings=_SETTINGS,
+                reset=_nothing,
             )
         except Exception as error:
             raise translated(error) from error
@@ -121,6 +122,11 @@ def translated(error: Exception) -> Exception:
     if lost or closing or is_transient(error):
         return Transient(f"the log's database: {str(error) or type(error).__name__}")
     return error
+
+
+async def _nothing(connection: object) -> None:
+    """What the log runs leaves nothing in its session: no lock, setting, cursor or listener (who takes a lock there gives
+    it back, or ends the connection). The driver would ask the server to clear it all, a round trip for every write."""
 
 
 class Subscription:
