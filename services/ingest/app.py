@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from prometheus_client import Gauge
 
 from services.ingest import connectors as connectors_package
+from services.ingest import form_pages, quarantine
 from services.ingest.api import Api, hot_paths, routes
 from services.ingest.connectors import Connector
 from services.ingest.door import Door, InForce, log
@@ -15,6 +16,8 @@ from services.ingest.normalize import Builder
 from services.ingest.publish import Publisher
 from services.ingest.settings import IngestSettings, read_ingest_settings
 from services.ingest.sources import FILE, Sources, read_sources
+from services.ingest.spool import Spool
+from services.ingest.spooling import Spooling
 from services.ingest.webhooks import Webhooks
 from shared import registry
 from shared.config import Config
@@ -39,6 +42,10 @@ class Ingest:
         self._runtime = runtime
         self._connectors = connectors
         self._producer = producer
+        self._spool: Spool | None = None
+        if settings.spool_dir is not None:
+            self._spool = Spool(settings.spool_dir, settings.spool_max_bytes)
+            self._producer = producer = Spooling(producer, self._spool)
         self._in_force = InForce()
         self._log_away: str | None = None
         self._builders: dict[str, Builder] = {}
@@ -60,7 +67,9 @@ class Ingest:
             **common,
         )
         self.routes: APIRouter = routes(api, webhooks.__call__)
-        self.hot_paths = hot_paths(api)
+        self.routes.include_router(quarantine.routes_for(webhooks, self._publisher, runtime.log))
+        self.routes.include_router(form_pages.routes_for(**common, links=runtime.links))
+        self.hot_paths = hot_paths(api, webhooks.__call__)
 
     def check(self, config: Config) -> None:
         self._read(config)
@@ -72,6 +81,8 @@ class Ingest:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._publisher.watch(), name="ingest-watch")
             group.create_task(self._ping(), name="ingest-ping")
+            if isinstance(self._producer, Spooling):
+                group.create_task(self._producer.drain(), name="ingest-spool-drain")
 
     async def drain(self) -> None:
         await self._publisher.drain()
@@ -81,7 +92,7 @@ class Ingest:
         reasons = []
         if not self._in_force.version:
             reasons.append("no configuration yet")
-        if self._log_away is not None:
+        if self._log_away is not None and (self._spool is None or self._spool.is_full):
             reasons.append(f"the log cannot be reached: {self._log_away}")
         return reasons
 

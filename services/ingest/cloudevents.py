@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from services.ingest.characters import is_visible
-from services.ingest.normalize import Content, Invalid, event_content
+from services.ingest import self_service
+from services.ingest.normalize import Content, event_content
 from services.ingest.sources import Ranges
+from shared.events.acceptable import Invalid
+from shared.events.characters import is_visible
 from shared.events.envelope import INCOMING_TYPES
 from shared.events.feedback import as_written
 from shared.events.identity import delivery_id
@@ -23,6 +25,7 @@ from shared.web.problems import FieldError
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"
 BINARY = "application/json"
+TYPES = INCOMING_TYPES | self_service.TYPES.keys()
 ATTRIBUTE_MAX_CHARS = 1_000
 SOURCE_MAX_CHARS = 255
 
@@ -51,8 +54,8 @@ class CloudEvent(NamedTuple):
     def content(self, ranges: Ranges) -> Content:
         """Raises `Invalid`; a field of the data is named `data.…`."""
         kind = self.attributes["type"]
-        if kind not in INCOMING_TYPES:
-            known = ", ".join(sorted(INCOMING_TYPES))
+        if kind not in TYPES:
+            known = ", ".join(sorted(TYPES))
             raise Invalid([{"field": "type", "message": f"is not a type that is taken here ({known})"}])
         data, time = self.data, self.attributes.get("time")
         timed = isinstance(data, dict) and data.get("occurred_at") is None and time is not None

@@ -9,6 +9,7 @@ import math
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(s|m|h)\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -27,6 +28,7 @@ class Rate:
         return self.count / self.window_s
 
 
+@cache
 def parse_rate(text: str) -> Rate:
     """`1000/s`, `60/m`, `5000/h`. Raises ValueError."""
     match = _RATE.match(text.strip())
@@ -88,3 +90,16 @@ class Buckets:
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+
+class RateLimits:
+    """Names of which each has a rate of its own."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[Rate, Buckets] = {}
+
+    def take(self, rate: Rate, name: str, now: float) -> Admission:
+        buckets = self._buckets.get(rate)
+        if buckets is None:
+            buckets = self._buckets[rate] = Buckets(rate)
+        return buckets.take(name, now)

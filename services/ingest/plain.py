@@ -4,10 +4,10 @@
 bytes (a property test holds it to that). It is the stricter of the two: what it does not take may still be good, and
 goes to `strict_json` and the model, which have the last word and name what is wrong. Most of what comes is plain.
 
-From bytes it decodes straight into the struct, and proves by a count that nothing was lost on the way. Without white
-space each key is followed by `":`; a text can hold that too, but then its canonical form holds it as often, since no
-escape that could hide a quote or a colon is let through. A key that came twice, or was left out of the canonical form,
-leaves the sender's bytes with more of them.
+From bytes it decodes straight into the struct, and proves by a count that nothing was lost on the way: whatever is lost
+takes the two quotes of its name with it. A text can hold quotes too, but then its canonical form holds as many, since no
+escape that could hide one is let through. A key that came twice, or was left out of the canonical form, leaves the
+sender's bytes with more of them.
 """
 
 import re
@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from services.ingest.characters import is_visible
 from shared.errors import Rejected
+from shared.events.characters import is_visible
 from shared.events.envelope import rfc3339
 from shared.events.feedback import TEXT_MAX_CHARS
 from shared.web import strict_json
@@ -84,7 +84,6 @@ class PlainFeedback(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 _convert = msgspec.convert
 _decode = msgspec.json.Decoder(PlainFeedback, float_hook=strict_json.finite).decode
-_WHITE_SPACE = b" \t\r\n"
 encode = msgspec.json.Encoder(order="sorted").encode
 """The canonical form: keys in order, nothing that is null or empty."""
 NOBODY = _Customer()
@@ -92,7 +91,7 @@ NOBODY = _Customer()
 
 def read_plain_bytes(raw: bytes) -> tuple[PlainFeedback, bytes] | None:
     """The feedback and its canonical form, from JSON as it was sent. None: ask `strict_json` and the model."""
-    if len(raw) > strict_json.MAX_VALUES or b"\\u00" in raw:
+    if len(raw) > strict_json.MAX_VALUES or (b"\\" in raw and b"\\u00" in raw):
         return None
     try:
         feedback = _decode(raw)
@@ -103,9 +102,7 @@ def read_plain_bytes(raw: bytes) -> tuple[PlainFeedback, bytes] | None:
     if not _settled(feedback):
         return None
     canonical = encode(feedback)
-    if raw.translate(None, _WHITE_SPACE).count(b'":') != canonical.count(b'":'):
-        return None
-    return feedback, canonical
+    return (feedback, canonical) if raw.count(b'"') == canonical.count(b'"') else None
 
 
 def read_plain(value: Any) -> PlainFeedback | None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from services.ingest.limits import Rate, parse_rate
 from shared.errors import Misuse
 
 ACK_TIMEOUT_S = 5.0
 IN_FLIGHT_MAX_MIB = 64
+SPOOL_MAX_MIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,10 @@ class IngestSettings:
     """How long a request waits for the log before it is told 503."""
     in_flight_max_bytes: int = IN_FLIGHT_MAX_MIB * 1024 * 1024
     """What requests may hold in memory while the log has not answered; the next ones are told 503."""
+    spool_dir: Path | None = None
+    """Where events wait on disk while the log is away; None: they are told 503."""
+    spool_max_bytes: int = SPOOL_MAX_MIB * 1024 * 1024
+    """Of each process; what comes beyond is told 503."""
 
 
 def read_ingest_settings(env: Mapping[str, str]) -> IngestSettings:
@@ -29,6 +35,8 @@ def read_ingest_settings(env: Mapping[str, str]) -> IngestSettings:
         rate_per_source=_rate(env, "INGEST_RATE_PER_SOURCE"),
         ack_timeout_s=_positive(env, "INGEST_ACK_TIMEOUT_S", ACK_TIMEOUT_S),
         in_flight_max_bytes=int(_positive(env, "INGEST_IN_FLIGHT_MAX_MIB", IN_FLIGHT_MAX_MIB) * 1024 * 1024),
+        spool_dir=Path(directory) if (directory := env.get("INGEST_SPOOL_DIR")) else None,
+        spool_max_bytes=int(_positive(env, "INGEST_SPOOL_MAX_MIB", SPOOL_MAX_MIB) * 1024 * 1024),
     )
 
 

@@ -11,14 +11,19 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from services.ingest.characters import id_issue
-from services.ingest.normalize import MODELS, Content, Invalid, event_content, field_errors
+from services.ingest.normalize import MODELS, Content, event_content, plain_content
+from services.ingest.plain import encode
 from services.ingest.sources import Ranges
+from shared.errors import Rejected
+from shared.events.acceptable import Invalid, field_errors
+from shared.events.characters import id_issue
 from shared.events.envelope import FEEDBACK_RECEIVED
 from shared.events.feedback import TEXT_MAX_CHARS, Customer, Score
 from shared.web.problems import FieldError
-from shared.web.strict_json import shown
+from shared.web.strict_json import measure, shown
 
+PLAIN_MAX_BYTES = 4 * 1024
+"""Fewer than `MAX_VALUES` values, and no text that would be cut."""
 MAX_DEPTH = 24
 MAX_VALUES = 5_000
 MAX_STRING_CHARS = 30_000
@@ -31,6 +36,8 @@ NAMED_MAX = 100
 """Of what was left out."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+"""It may be more than `_INTEGER_MAX`."""
 _GONE = object()
 _CUT = {"text": TEXT_MAX_CHARS, "title": TITLE_MAX_CHARS, "note": TEXT_MAX_CHARS}
 _SCORES_MAX = 50
@@ -46,6 +53,12 @@ def tidy_content(kind: str, body: Mapping[str, Any], source: str, ranges: Ranges
     """The content of a draft. Raises `Invalid` when nothing useful is left."""
     if kind not in MODELS:
         raise Invalid([{"field": "type", "message": "is not an event of ours"}])
+    plain = plainly_good(body, source, ranges) if kind == FEEDBACK_RECEIVED else None
+    return plain or made_to_fit(kind, body, source, ranges)
+
+
+def made_to_fit(kind: str, body: Mapping[str, Any], source: str, ranges: Ranges) -> Content:
+    """Raises `Invalid`."""
     left_out: set[str] = set()
     value = _clean(kind, body, left_out, ranges)
     if kind == FEEDBACK_RECEIVED or "source" in MODELS[kind].model_fields:
@@ -60,6 +73,24 @@ def tidy_content(kind: str, body: Mapping[str, Any], source: str, ranges: Ranges
         if not _leave_out(value, places, left_out):
             raise Invalid(errors)
     raise Invalid(errors)
+
+
+def plainly_good(body: Mapping[str, Any], source: str, ranges: Ranges) -> Content | None:
+    """Most drafts need no tidying: what the short way in takes, as small as nothing of it is ever cut, is what
+    `made_to_fit` makes of it (a property test holds the two together). None: it is not plain."""
+    value = {name: item for name, item in body.items() if item is not None and item != ""}
+    customer = value.get("customer")
+    if isinstance(customer, dict):
+        value["customer"] = {name: item for name, item in customer.items() if item is not None and item != ""}
+    value["source"] = source
+    try:
+        raw = encode(value)
+        if len(raw) > PLAIN_MAX_BYTES or _LONG_NUMBER.search(raw):
+            return None
+        measure(value.get("attributes"), MAX_DEPTH - 2, MAX_VALUES)
+    except (TypeError, ValueError, OverflowError, RecursionError, Rejected):
+        return None
+    return plain_content(raw, ranges)
 
 
 def _errors(kind: str, value: dict[str, Any], source: str, ranges: Ranges) -> tuple[list[FieldError], list[Place]]:

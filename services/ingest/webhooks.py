@@ -10,10 +10,12 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from prometheus_client import Gauge
 from starlette.types import Receive, Scope, Send
 
+from services.ingest.breaker import SAMPLE_EVERY_S, Breaker
 from services.ingest.connectors import (
     Connector,
     Draft,
@@ -28,16 +30,15 @@ from services.ingest.connectors import (
     verify,
 )
 from services.ingest.door import EVENTS, REQUESTS, InForce, answer_start, log, refuse, too_many
-from services.ingest.limits import Buckets, Rate
-from services.ingest.normalize import Builder, Content, Event, Invalid
+from services.ingest.limits import Rate, RateLimits
+from services.ingest.normalize import Builder
 from services.ingest.publish import Publisher
 from services.ingest.sources import Source
-from services.ingest.tidy import clean_text, tidy_content
+from services.ingest.tidy import clean_text
+from services.ingest.understanding import Understood, sayable, understood, where
 from shared.clock import Clock
 from shared.errors import Rejected
 from shared.events.dead_letter import DeadLetter
-from shared.events.envelope import rfc3339
-from shared.events.identity import delivery_id, fresh_id
 from shared.telemetry import traceparent_of
 from shared.topics import named
 from shared.web.body import read_body, too_large
@@ -51,7 +52,13 @@ MEMBERS_MAX = 1_000
 """Of gzip in one body: more than anybody's 16 MiB are cut into, and few enough to be looked at."""
 PIECE_BYTES = 64 * 1024
 _NOT_KEPT = frozenset({"authorization", "cookie", "proxy-authorization"})
-_REASON_MAX_CHARS = 200
+_DAMAGED = "the body is gzipped and damaged"
+_HTTP = "http_"
+"""Before the name of a header of the request, where it stands on a letter."""
+
+BREAKER_OPEN = Gauge(
+    "ingest_breaker_open", "1 while most of what a source sends cannot be read, and is answered 503.", ["source"]
+)
 
 
 class Judgement(NamedTuple):
@@ -80,12 +87,15 @@ class Webhooks:
         self._builder = builder
         self._clock = clock
         self._public_url = public_url
-        self._buckets = Buckets(rate_per_source) if rate_per_source is not None else None
+        self._rate = rate_per_source
+        self._limits = RateLimits()
+        self._breakers: dict[str, Breaker] = {}
+        self._judged_by = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         source: Source | None = None
         try:
-            source = self._source(scope["path_params"]["source"])
+            source = self._source(scope["path"].rpartition("/")[2])
             reply, outcome = await self._handle(scope, receive, source)
         except Exception as error:  # noqa: BLE001 - each has its answer; a defect is logged and answered 500
             name = source.name if source is not None else None
@@ -107,14 +117,35 @@ class Webhooks:
     def _charge(self, source: Source) -> None:
         """Of who is believed only: a stranger who knows the name must not use up what is the source's. Raises `Problem`
         429."""
-        if self._buckets is None:
+        rate = source.own_rate or self._rate
+        if rate is None:
             return
-        admission = self._buckets.take(source.name, self._clock.monotonic())
+        admission = self._limits.take(rate, source.name, self._clock.monotonic())
         if not admission.admitted:
-            raise too_many(self._buckets.rate, admission, "source")
+            raise too_many(rate, admission, "source")
+
+    def _note(self, source: Source, *, readable: bool) -> None:
+        """Raises `Problem` 503 for one that cannot be read, where most cannot."""
+        if source.breaker == "off":
+            return
+        if self._judged_by != self._in_force.version:
+            # Another configuration, which may be the one that mends it.
+            self._judged_by, self._breakers = self._in_force.version, {}
+        breaker = self._breakers.setdefault(source.name, Breaker(source.breaker))
+        breaker.note(readable=readable)
+        BREAKER_OPEN.labels(source.name).set(breaker.is_open)
+        if not readable and breaker.verdict(self._clock.monotonic()) == "refuse":
+            raise Problem(
+                503,
+                "cannot-be-read",
+                "What this source sends cannot be read just now.",
+                "Most of what it sent of late could not be, and some of it is kept. Nothing of this was taken: send it again later.",
+                headers={"Retry-After": f"{SAMPLE_EVERY_S:.0f}"},
+            )
 
     async def _handle(self, scope: Scope, receive: Receive, source: Source) -> tuple[Reply, str]:
         connector = self._connectors[source.connector]
+        source = source.at(self._clock.now())
         request = await self._read(scope, receive)
         judge = _judge_get if request.method in {"GET", "HEAD"} else _judge
         # Nobody is believed yet: what 16 kB of gzip hold may be 16 MiB, so their size says nothing.
@@ -125,7 +156,7 @@ class Webhooks:
         if judgement.reply is not None:
             return judgement.reply, "answered"
         self._charge(source)
-        outcome = await self._store(scope, request, source, judgement)
+        outcome = await self._store(request, source, judgement)
         EVENTS.labels("webhook", outcome.what).inc(max(1, len(outcome.ids)))
         if outcome.what != "accepted":
             log.info(
@@ -153,52 +184,62 @@ class Webhooks:
 
     # ── storing ──
 
-    async def _store(self, scope: Scope, request: WebhookRequest, source: Source, judgement: Judgement) -> Outcome:
-        if judgement.unreadable is not None:
-            return await self._quarantine(request, source, judgement.unreadable)
-        if isinstance(judgement.drafts, Ignored):
-            return Outcome("ignored", reason=_sayable(judgement.drafts.reason))
-        if not judgement.drafts:
-            return Outcome("ignored", reason="nothing in it")
-        events, bad = self._events(request, source, judgement.drafts)
-        if not events:
-            return await self._quarantine(request, source, bad)
-        if len(events) == 1 and not bad:
-            await self._publisher.publish(events[0], "", told=False)
+    async def _store(self, request: WebhookRequest, source: Source, judgement: Judgement) -> Outcome:
+        found = self._understood(request, source, judgement, self._clock.now())
+        if found.ignored is not None:
+            self._note(source, readable=True)
+            return Outcome("ignored", reason=found.ignored)
+        if not found.events:
+            self._note(source, readable=False)
+            await self._publisher.publish_all(self._letter(request, source, found.bad).messages(source.workspace))
+            return Outcome("quarantined", reason=sayable(found.bad))
+        self._note(source, readable=True)
+        if len(found.events) == 1 and not found.bad:
+            await self._publisher.publish(found.events[0], "", told=False)
         else:
-            letter = self._letter(request, source, bad).messages(source.workspace) if bad else []
-            await self._publisher.publish_all([event.message for event in events] + letter)
-        return Outcome("accepted", tuple(event.id for event in events))
+            letter = self._letter(request, source, found.bad).messages(source.workspace) if found.bad else []
+            await self._publisher.publish_all([event.message for event in found.events] + letter)
+        return Outcome("accepted", tuple(event.id for event in found.events))
 
-    def _events(self, request: WebhookRequest, source: Source, drafts: Sequence[Draft]) -> tuple[list[Event], str]:
-        """What can be stored, and why the first of the others cannot."""
-        received_at = rfc3339(self._clock.now())
-        traceparent = traceparent_of(request.headers.get("traceparent"))
-        builder = self._builder(source.workspace)
-        events: list[Event] = []
-        bad = ""
-        for draft in drafts:
-            try:
-                content = tidy_content(draft.type, draft.body, source.name, self._in_force.ranges)
-                events.append(builder.build(content, _id_of(draft, content, source), received_at, traceparent))
-            except Invalid as invalid:
-                bad = bad or str(invalid)
-            except Exception as error:  # noqa: BLE001 - a draft that nobody thought of; the bytes are kept
-                log.warning("connector.failed", connector=source.connector, source=source.name, error=_where(error))
-                bad = bad or f"a draft cannot be stored: {type(error).__name__}"
-        return events, bad
+    async def again(self, letter: DeadLetter, received_at: datetime) -> Understood | None:
+        """What a quarantined webhook says by now. It was verified when it came. None: its source is not there any more."""
+        name = letter.original_topic.rpartition("/")[2]
+        source = self._in_force.sources.get(name)
+        if source is None or letter.original_topic != _quarantine(source):
+            return None
+        headers = {
+            name.removeprefix(_HTTP): value.decode(errors="replace")
+            for name, value in letter.headers
+            if name.startswith(_HTTP)
+        }
+        url = f"{self._public_url}/v1/webhooks/{name}"
+        request = WebhookRequest("POST", url, headers, letter.value)
+        judgement = await asyncio.to_thread(_judge_again, self._connectors[source.connector], request, source)
+        return self._understood(request, source, judgement, received_at, letter.id)
 
-    async def _quarantine(self, request: WebhookRequest, source: Source, why: str) -> Outcome:
-        await self._publisher.publish_all(self._letter(request, source, why).messages(source.workspace))
-        return Outcome("quarantined", reason=_sayable(why))
+    def _understood(
+        self,
+        request: WebhookRequest,
+        source: Source,
+        judgement: Judgement,
+        received_at: datetime,
+        letter: str | None = None,
+    ) -> Understood:
+        if judgement.unreadable is not None:
+            return Understood(bad=judgement.unreadable)
+        return understood(
+            judgement.drafts,
+            source,
+            ranges=self._in_force.ranges,
+            pii=source.pii or self._in_force.pii,
+            builder=self._builder(source.workspace),
+            received_at=received_at,
+            traceparent=traceparent_of(request.headers.get("traceparent")),
+            letter=letter,
+        )
 
     def _letter(self, request: WebhookRequest, source: Source, why: str) -> DeadLetter:
         return _letter(request, source, why, secret_headers(self._connectors[source.connector]))
-
-
-def _sayable(reason: str) -> str:
-    """A connector may quote what came, which may be no characters at all: half of a surrogate pair cannot be sent."""
-    return clean_text(reason[:_REASON_MAX_CHARS])
 
 
 def _reply(connector: Connector, source: Source, outcome: Outcome) -> Reply:
@@ -206,31 +247,26 @@ def _reply(connector: Connector, source: Source, outcome: Outcome) -> Reply:
     try:
         return connector.reply(outcome)
     except Exception as error:  # noqa: BLE001 - any 2xx is better than none
-        log.warning("connector.failed", connector=source.connector, source=source.name, error=_where(error))
+        log.warning("connector.failed", connector=source.connector, source=source.name, error=where(error))
         return plain_reply(outcome)
 
 
-def _id_of(draft: Draft, content: Content, source: Source) -> str:
-    if draft.delivery:
-        # Half of a surrogate pair is written out, not replaced: two deliveries that differ only there stay two.
-        delivery = draft.delivery.encode("utf-8", "backslashreplace").decode()
-        return delivery_id("hook", source.workspace, source.name, delivery)
-    if content.external_id is not None:
-        return delivery_id("ext", source.workspace, source.name, content.external_id)
-    return fresh_id()
+def _quarantine(source: Source) -> str:
+    """What stands on a letter in the place of the topic by which it came."""
+    return named(source.workspace, f"webhooks/{source.name}")
 
 
 def _letter(request: WebhookRequest, source: Source, why: str, secret: Iterable[str]) -> DeadLetter:
     """The same bytes have the same id, however often they come. Secrets stay behind."""
     not_kept = _NOT_KEPT.union({source.header}, secret)
-    headers = [(f"http_{name}", value.encode()) for name, value in request.headers.items() if name not in not_kept]
+    headers = [(_HTTP + name, value.encode()) for name, value in request.headers.items() if name not in not_kept]
     return DeadLetter(
         id=f"webhooks/{source.name}/{sha256(request.body).hexdigest()[:32]}",
         service="ingest",
         reason="unreadable-webhook",
         detail=clean_text(why),
         attempts=1,
-        original_topic=named(source.workspace, f"webhooks/{source.name}"),
+        original_topic=_quarantine(source),
         key=None,
         value=request.body,
         headers=headers,
@@ -255,16 +291,29 @@ def _judge(connector: Connector, request: WebhookRequest, source: Source, now: d
         return Judgement(reply=reply)
     request, whole = _verified(connector, request, source, now)
     if not whole:
-        return Judgement(unreadable="the body is gzipped and damaged")
+        return Judgement(unreadable=_DAMAGED)
     reply = _answer(connector, request, source, signed=True)
     if reply is not None:
         return Judgement(reply=reply)
+    return _parsed(connector, request, source)
+
+
+def _judge_again(connector: Connector, request: WebhookRequest, source: Source) -> Judgement:
+    if _is_zipped(request):
+        plain = _gunzip(request.body)
+        if not plain.whole:
+            return Judgement(unreadable=_DAMAGED)
+        request = _with_body(request, plain.body)
+    return _parsed(connector, request, source)
+
+
+def _parsed(connector: Connector, request: WebhookRequest, source: Source) -> Judgement:
     try:
         return Judgement(drafts=connector.parse(request, source))
     except Unreadable as error:
         return Judgement(unreadable=str(error))
     except Exception as error:  # noqa: BLE001 - a shape that the connector's author did not know of; the bytes are kept
-        log.warning("connector.failed", connector=source.connector, source=source.name, error=_where(error))
+        log.warning("connector.failed", connector=source.connector, source=source.name, error=where(error))
         return Judgement(unreadable=f"the connector failed: {type(error).__name__}")
 
 
@@ -276,7 +325,7 @@ def _answer(connector: Connector, request: WebhookRequest, source: Source, *, si
     except Unreadable:
         return None
     except Exception as error:  # noqa: BLE001 - no challenge that it knows; what it is, is judged further on
-        log.warning("connector.failed", connector=source.connector, source=source.name, error=_where(error))
+        log.warning("connector.failed", connector=source.connector, source=source.name, error=where(error))
         return None
 
 
@@ -298,7 +347,7 @@ def _verified(
         except Rejected:
             continue
         except Exception as error:  # noqa: BLE001 - a header that the connector's author did not think of is no signature
-            log.warning("connector.failed", connector=source.connector, source=source.name, error=_where(error))
+            log.warning("connector.failed", connector=source.connector, source=source.name, error=where(error))
             continue
         if plain is None or plain.whole:
             return candidates[0], True
@@ -351,12 +400,3 @@ def _gunzip(body: bytes) -> Plain:
         if at == len(body):
             return Plain(b"".join(chunks), True)
     raise too_large(MAX_BYTES)
-
-
-def _where(error: Exception) -> str:
-    """The kind and the place; the message may quote what a customer said."""
-    trace: Any = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else ""
-    return f"{type(error).__name__}{place}"

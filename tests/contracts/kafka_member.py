@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Producer
@@ -30,11 +31,17 @@ class Plain:
         pass
 
 
+def stop() -> None:
+    """Sent to this thread: of one that is sent to the process another thread takes notice, and this one would go on for a
+    moment, in which a commit went out."""
+    print("stopping", flush=True)
+    signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
+
 class Stopping(KafkaTransactionalConsumer):
     def _commit(self, producer: Producer) -> None:
         producer.flush(5)
-        print("stopping", flush=True)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        stop()
         super()._commit(producer)
 
 
@@ -46,8 +53,7 @@ async def main(bootstrap: str, group: str, source: str, target: str, where: str,
     while not records:
         records = await consumer.poll(5, 1.0)
     if where == "before-transact":
-        print("stopping", flush=True)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        stop()
         async with asyncio.timeout(EXPELLED_TIMEOUT_S):
             while consumer._consumer is None or consumer._consumer.memberid():
                 await asyncio.sleep(0.05)

@@ -8,6 +8,7 @@ and `query` where they matter. A connector without a recorded case fails; one th
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,11 +30,12 @@ from services.ingest.connectors import (
     WebhookRequest,
     plain_reply,
 )
-from services.ingest.normalize import Invalid
+from services.ingest.connectors._fields import signs_nothing
 from services.ingest.sources import Source
 from services.ingest.tidy import tidy_content
-from services.ingest.webhooks import _id_of, _sayable
+from services.ingest.understanding import _id_of, sayable
 from shared import registry
+from shared.events.acceptable import Invalid
 from shared.events.envelope import FEEDBACK_RECEIVED
 from shared.events.feedback import METRIC_RANGES
 
@@ -42,6 +44,14 @@ CONNECTORS: dict[str, Connector] = registry.load(package, Connector)
 OTHER_PLUGINS = {"actions", "channels"}
 """Their recorded cases stand in folders beside the connectors'."""
 TEN_YEARS = timedelta(days=3650)
+SIGN_NO_TIME = {"github", "gitlab", "intercom", "typeform", "discourse", "delighted", "helpscout", "teams", "wjx"}
+SIGN_NO_TIME |= {"aftership", "jira", "qualtrics", "segment", "sentry", "shopify", "survicate", "surveymonkey", "tally"}
+SIGN_NO_TIME |= {"facebook_page", "whatsapp", "twitter", "twilio", "wootric", "generic"}
+"""Their replays are caught by the delivery alone."""
+SIGN_A_PART = {"canny", "dingtalk", "mailgun", "wecom", "wechat_mp", "wjx"}
+"""What they sign is not the body as it came: nothing of it, or one field. Each has tests of its own for that."""
+SIGN_IN_BODY = {"qualtrics"}
+"""Their signature stands in what they send, and in no header."""
 
 
 @dataclass(frozen=True)
@@ -170,12 +180,13 @@ def test_a_recorded_signature_holds(case: Case) -> None:
     case.module.verify(case.request(), case.source, case.now)
 
 
-@pytest.mark.parametrize("case", **ids(SIGNED))
+@pytest.mark.parametrize("case", **ids([case for case in SIGNED if case.connector not in SIGN_A_PART]))
 def test_35_36_45_a_changed_byte_or_header_breaks_it(case: Case) -> None:
     body = case.body
     changed = [body[:i] + bytes([body[i] ^ 1]) + body[i + 1 :] for i in range(0, len(body), max(1, len(body) // 20))]
     requests = [case.request(other) for other in (*changed, b"", body + b" ", body[:-1])]
-    requests.append(WebhookRequest("POST", case.request().url, {}, body))
+    if case.connector not in SIGN_IN_BODY:
+        requests.append(WebhookRequest("POST", case.request().url, {}, body))
     for request in requests:
         with pytest.raises(SignatureInvalid):
             case.module.verify(request, case.source, case.now)
@@ -193,10 +204,14 @@ def test_42_without_its_secret_it_does_not_hold(case: Case) -> None:
     assert good == 1, "of several secrets one signed it"
 
 
+@pytest.mark.parametrize("name", [name for name, connector in CONNECTORS.items() if not connector.SIGNS])
+def test_a_tool_that_signs_nothing_says_so_in_the_one_way(name: str) -> None:
+    assert CONNECTORS[name].verify is signs_nothing
+
+
 @pytest.mark.parametrize("case", **ids(SIGNED))
 def test_37_a_signed_time_is_near(case: Case) -> None:
-    """Providers that sign no time are listed here, because their replays are caught by the delivery alone."""
-    if case.connector in {"github", "gitlab", "intercom", "typeform", "discourse", "delighted"}:
+    if case.connector in SIGN_NO_TIME:
         pytest.skip(f"{case.connector} signs no time")
     for now in (case.now + TEN_YEARS, case.now - TEN_YEARS):
         with pytest.raises(SignatureInvalid):
@@ -219,7 +234,8 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=5,
 )
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = 10 if os.environ.get("FLYWHEEL_FAULTS") == "full" else 1
+many = settings(max_examples=30 * MANY, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("case", **ids(SIGNED))
@@ -238,7 +254,7 @@ def test_no_header_is_more_than_invalid(case: Case, data: st.DataObject) -> None
 
 
 @pytest.mark.parametrize("name", CONNECTORS)
-@settings(many, max_examples=400)
+@settings(many, max_examples=50 * MANY)
 @given(data=st.data())
 def test_no_payload_is_more_than_unreadable(name: str, data: st.DataObject) -> None:
     """Of a recorded payload with any value put anywhere: drafts, ignored or unreadable; nothing else is raised."""
@@ -251,7 +267,7 @@ def test_no_payload_is_more_than_unreadable(name: str, data: st.DataObject) -> N
         put(payload, place, data.draw(values))
     said = judged(case, case.request(json.dumps(payload).encode()))
     assert set(said) <= {"answer", "drafts", "ignored", "unreadable"}
-    outcomes = [Outcome("ignored", reason=_sayable(said["ignored"]))] if "ignored" in said else []
+    outcomes = [Outcome("ignored", reason=sayable(said["ignored"]))] if "ignored" in said else []
     for draft in said.get("drafts", ()):
         assert isinstance(draft["delivery"], str)
         kind, body = draft.get("type", FEEDBACK_RECEIVED), draft["body"]

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -193,22 +194,123 @@ async def test_readers_go_on_where_they_were_when_the_broker_is_back(log: KafkaL
 # "new leader -1" and no coordinator in their log. Here it is a client that was led to where nobody is.
 
 
+@pytest.mark.parametrize("had", [False, True], ids=["without a partition", "whose partitions are to be opened again"])
 async def test_a_member_whose_client_knows_no_broker_any_more_gets_another(
-    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch, had: bool
 ) -> None:
+    """With partitions: a transaction failed while a broker stood still, and the client forgot it before they were open
+    again. The router stood there for good."""
     monkeypatch.setattr("shared.log.kafka.transactional.LOST_S", 1.0)
     topic = await topic_of(log)
     member = await log.transactional(f"g-{topic}", [topic], Calm())
     async with asyncio.timeout(PATIENCE_S):
         while not member.assignment:
             await member.poll(1, 0.2)
-        await member._run(lambda: member._replace_consumer(KafkaError(KafkaError._FAIL)))
-        member._consumer = lost = ConfluentConsumer(group_reader(nowhere(), f"g-{topic}"))
-        await member._run(member._subscribe)
+        ours = member.assignment
+        lost = await led_astray(member, topic)
+        if had:
+            member._gone.clear()
+            member._fresh |= ours
+            monkeypatch.setattr("shared.log.kafka.transactional.CALL_TIMEOUT_S", 0.5)
         while not member.assignment:
-            await member.poll(1, 0.2)
+            with contextlib.suppress(Transient):
+                await member.poll(1, 0.2)
     assert member._consumer is not lost
     await member.close()
+
+
+async def test_a_member_that_reads_on_by_a_client_that_knows_no_broker_gets_another(
+    log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its partitions were open when the client forgot the broker, and so had the client that is asked how far behind it is.
+    The router said nothing for a minute."""
+    monkeypatch.setattr("shared.log.kafka.transactional.LOST_S", 1.0)
+    monkeypatch.setattr("shared.log.kafka.admin.LOST_S", 1.0)
+    monkeypatch.setattr("shared.log.kafka.admin.ANSWER_TIMEOUT_S", 2.0)
+    topic = await topic_of(log)
+    producer = await log.producer()
+    member = await log.transactional(f"g-{topic}", [topic], Calm())
+    async with asyncio.timeout(PATIENCE_S):
+        while not member.assignment:
+            await member.poll(1, 0.2)
+        ours = member.assignment
+        lost = await led_astray(member, topic)
+        member._gone.clear()
+        member._open |= ours
+        log._admin._client = AdminClient(nowhere().librdkafka() | {"socket.timeout.ms": 1_000})
+        await producer.append(numbered(topic, 1))
+        looks = 0
+        look = member._look_behind
+
+        async def counted() -> None:
+            nonlocal looks
+            await look()
+            looks += 1
+
+        monkeypatch.setattr(member, "_look_behind", counted)
+        found: list[Record] = []
+        while not found:
+            with contextlib.suppress(Transient):
+                found = await member.poll(1, 0.2)
+    assert [int(record.value) for record in found] == [1]
+    assert (member._consumer is lost, looks) == (False, 1), "one look was enough"
+    await member.close()
+    await producer.close()
+
+
+async def test_a_write_that_the_client_never_answers_holds_up_its_partition_no_longer_than_the_client_lives(
+    log: KafkaLog,
+) -> None:
+    """After a broker had been away, the closer's outbox was told "no answer in time" for a minute, and on, of one partition."""
+    topic = await topic_of(log)
+    producer: Any = await log.producer()
+    await producer.append(numbered(topic, 1))
+    lost = producer._client
+    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def send_batch(*_: object, **__: object) -> "asyncio.Future[None]":
+        return never
+
+    lost.producer.send_batch = send_batch
+    with pytest.raises(Transient):
+        await producer.append(numbered(topic, 1))
+    await succeeding(lambda: producer.append(numbered(topic, 1)))
+    assert producer._client is not lost
+    await producer.close()
+    assert await read_all(log, topic) == [1, 1]
+
+
+async def test_a_member_that_cannot_open_its_partitions_leaves_them_to_who_can(log: KafkaLog) -> None:
+    """It has to poll for that, and stood before its own failure."""
+
+    class Failing(Calm):
+        tries = 0
+
+        async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+            self.tries += 1
+            raise Transient("it cannot be read back now")
+
+    topic, failing = await topic_of(log), Failing()
+    stuck = await log.transactional(f"g-{topic}", [topic], failing)
+
+    async def poll() -> None:
+        while True:
+            with contextlib.suppress(Transient):
+                await stuck.poll(1, 0.2)
+
+    polling = asyncio.create_task(poll())
+    other = await log.transactional(f"g-{topic}", [topic], Calm())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not failing.tries:
+                await asyncio.sleep(0.05)
+            while not other.assignment:
+                await other.poll(1, 0.2)
+    finally:
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+        await stuck.close()
+        await other.close()
 
 
 async def test_an_admin_client_that_knows_no_broker_any_more_is_replaced(
@@ -232,6 +334,14 @@ async def test_whoever_follows_by_a_client_that_knows_no_broker_any_more_is_told
             async for _ in reader.follow(topic, {}):
                 pass
     await reader.close()
+
+
+async def led_astray(member: Any, topic: str) -> ConfluentConsumer:
+    """Its client is one that knows no broker."""
+    await member._read(lambda: member._replace_consumer(KafkaError(KafkaError._FAIL)))
+    member._consumer = lost = ConfluentConsumer(group_reader(nowhere(), f"g-{topic}"))
+    await member._read(member._subscribe)
+    return lost
 
 
 def nowhere() -> KafkaSettings:

@@ -1,9 +1,20 @@
-"""A call of the client that never comes back: the process ends, for a supervisor to start it again."""
+"""A call of a client that never comes back: a producer is left behind; of a consumer the process ends, for a supervisor to start
+it again."""
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import pytest
+
+from shared.errors import Transient
+from shared.log import Message, Record, TopicPartition
+from shared.log.kafka import KafkaLog, KafkaSettings
 from tests.deployment import REPOSITORY
 from tests.mock_kafka import running
 
@@ -61,3 +72,53 @@ def test_a_poll_that_never_comes_back_ends_the_process() -> None:
                 assert process.wait(PATIENCE_S) == os.EX_SOFTWARE
             finally:
                 process.kill()
+
+
+class Calm:
+    async def assigned(self, positions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        return positions
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        pass
+
+
+async def test_a_transaction_that_never_comes_back_is_left_behind_and_done_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """librdkafka's issue 5456: who is not told where the group's coordinator went waits for ever, whatever deadline was given.
+    A router that had found its broker standing still stood for a minute, and ended."""
+    monkeypatch.setattr("shared.log.kafka.transactional.OVERDUE_S", 1.0)
+    monkeypatch.setattr("shared.log.kafka.transactional.CALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("shared.log.kafka.transactional.LOOK_S", 0.2)
+    source = TopicPartition("in", 0)
+    with running(brokers=2) as kafka:
+        for topic in ("in", "out"):
+            kafka.create(topic)
+            kafka.lead(topic, 0, 1)
+        kafka.coordinate("group", "g", 2)
+        log = KafkaLog(KafkaSettings(kafka.bootstrap))
+        producer = await log.producer()
+        await producer.append([Message("in", b"k", b"said", [])])
+        member = await log.transactional("g", ["in"], Calm())
+        kafka.coordinate("transaction", member._transactional_id, 1)
+        async with asyncio.timeout(PATIENCE_S):
+            await _read_one(member)
+            stuck = member._producer
+            kafka.set_down(2)
+            with pytest.raises(Transient, match="does not come back"):
+                await member.transact([Message("out", b"k", b"said", [])], {source: 1})
+            assert any(thread.name.startswith("kafka-writing") for thread in threading.enumerate()), "it still waits"
+            kafka.set_up(2)
+            assert (await _read_one(member)).offset == 0, "of what nobody knows the end of it is read again"
+            assert member._producer is not stuck
+            await member.transact([Message("out", b"k", b"said", [])], {source: 1})
+        await producer.close()
+        await log.close()
+
+
+async def _read_one(member: Any) -> Record:
+    while True:
+        with contextlib.suppress(Transient):
+            found: list[Record] = await member.poll(1, 0.2)
+            if found:
+                return found[0]

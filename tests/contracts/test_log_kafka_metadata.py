@@ -14,7 +14,8 @@ from shared.errors import Misuse, Transient
 from shared.log import TopicPartition
 from shared.log.kafka import KafkaLog, KafkaSettings
 from shared.log.kafka.admin import STALE_TRIES
-from tests.mock_kafka import LIST_OFFSETS, UNKNOWN_TOPIC_OR_PART, MockKafka, running
+from tests import brokerless_kafka
+from tests.mock_kafka import LIST_OFFSETS, NOT_COORDINATOR, OFFSET_FETCH, UNKNOWN_TOPIC_OR_PART, MockKafka, running
 
 PATIENCE_S = 60.0
 PLACE = TopicPartition("in", 0)
@@ -69,6 +70,27 @@ async def test_a_broker_that_knows_no_offset_for_a_moment_is_asked_again(
     asked, unknown_for = 0, STALE_TRIES
     with pytest.raises(Transient):
         await log._admin.starts([PLACE])
+    await log.close()
+
+
+async def test_whether_a_log_is_there_that_names_no_broker() -> None:
+    """librdkafka's `describe_cluster` ends the whole process then: so ended a router in the 7th of 20 pauses of its broker."""
+    with brokerless_kafka.running() as kafka:
+        log = KafkaLog(KafkaSettings(kafka.bootstrap))
+        await log.ping()
+        kafka.is_there = False
+        with pytest.raises(Transient):
+            await log.ping()
+        await log.close()
+
+
+async def test_who_no_longer_coordinates_a_group_is_asked_for_its_positions(kafka: MockKafka) -> None:
+    """librdkafka's admin client ends the whole process then (its issue 5040)."""
+    log = KafkaLog(KafkaSettings(kafka.bootstrap))
+    kafka.err(OFFSET_FETCH, NOT_COORDINATOR, 1)
+    with pytest.raises(Transient, match="Not coordinator"):
+        await log._admin.committed("g", [PLACE])
+    assert await log._admin.committed("g", [PLACE]) == {}
     await log.close()
 
 

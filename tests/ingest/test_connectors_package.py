@@ -40,6 +40,11 @@ MULTIPART = (
 )  # fmt: skip
 
 
+def test_an_address_with_more_fields_than_anybody_means_has_none() -> None:
+    assert request(b"", query="?" + "a=1&" * 20_000).query == {}
+    assert request(b"", query="?a=1&b=&a=2").query == {"a": "2", "b": ""}
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "fields"),
     [

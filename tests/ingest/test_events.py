@@ -71,6 +71,32 @@ async def test_structured_and_binary_as_the_oracle_writes_them(server: Server) -
             Work.model_validate(value)
 
 
+WHO = {"id": "visit-81", "account_id": "acme"}
+SELF_SERVICE: dict[str, dict[str, Any]] = {
+    "help.searched": {"query": "cancel my order", "results": 0},
+    "help.viewed": {"article": "kb/refunds", "helpful": False},
+    "contact.abandoned": {"waited_s": 312.5, "channel": "call"},
+}
+
+
+async def test_self_service_is_activity_on_the_log(server: Server) -> None:
+    for kind, said in SELF_SERVICE.items():
+        data = {"customer": WHO, **said, "attributes": {"page": "/help"}}
+        response = await server.post(PATH, event(data, type=kind, id=kind), headers=STRUCTURED)
+        assert response.status_code == 202, response.text
+    found = {}
+    for record in await server.received():
+        assert Envelope.from_headers(record.headers).type == "customer.activity"
+        value = json.loads(record.value)
+        assert value.pop("type") == "customer.activity"
+        for name in ("id", "workspace", "received_at"):
+            value.pop(name)
+        activity = Activity.model_validate(value)
+        assert activity.customer.account_id == "acme"
+        found[activity.activity] = activity.attributes
+    assert found == {kind: {**said, "page": "/help"} for kind, said in SELF_SERVICE.items()}
+
+
 async def test_a_customers_events_of_every_type_share_a_partition(server: Server) -> None:
     for kind, data in (
         ("feedback.received", feedback(customer={"email": "Ann@Example.com"})),
@@ -158,6 +184,19 @@ REFUSED: list[tuple[str, dict[str, str], Any, int, str | None]] = [
     ("bad feedback", STRUCTURED, event(feedback(channel="pigeon")), 422, "data.channel"),
     ("33 a member that is ours", STRUCTURED, event(feedback(routing={})), 422, "data.routing"),
     ("activity of nobody", STRUCTURED, event({"customer": {"name": "x"}, "activity": "login"}, type="customer.activity"), 422, "data"),
+    ("a search of nobody", STRUCTURED, event({"customer": {}, "query": "refund", "results": 0}, type="help.searched"), 422, "data"),
+    ("a search for nothing", STRUCTURED, event({"customer": WHO, "query": "", "results": 0}, type="help.searched"), 422, "data.query"),
+    ("a search that does not say how many", STRUCTURED, event({"customer": WHO, "query": "x"}, type="help.searched"), 422, "data.results"),
+    ("results in words", STRUCTURED, event({"customer": WHO, "query": "x", "results": "0"}, type="help.searched"), 422, "data.results"),
+    ("fewer than no results", STRUCTURED, event({"customer": WHO, "query": "x", "results": -1}, type="help.searched"), 422, "data.results"),
+    ("half a result", STRUCTURED, event({"customer": WHO, "query": "x", "results": 0.5}, type="help.searched"), 422, "data.results"),
+    ("a member of another type", STRUCTURED, event({"customer": WHO, "query": "x", "results": 0, "article": "a"}, type="help.searched"), 422, "data.article"),
+    ("more beside a search than is kept", STRUCTURED, event({"customer": WHO, "query": "x", "results": 0, "attributes": {str(n): n for n in range(11)}}, type="help.searched"), 422, "data.attributes"),
+    ("no article", STRUCTURED, event({"customer": WHO, "helpful": True}, type="help.viewed"), 422, "data.article"),
+    ("helpful in words", STRUCTURED, event({"customer": WHO, "article": "a", "helpful": "yes"}, type="help.viewed"), 422, "data.helpful"),
+    ("a wait of less than nothing", STRUCTURED, event({"customer": WHO, "waited_s": -1, "channel": "call"}, type="contact.abandoned"), 422, "data.waited_s"),
+    ("a wait without its channel", STRUCTURED, event({"customer": WHO, "waited_s": 90}, type="contact.abandoned"), 422, "data.channel"),
+    ("a wait by pigeon", STRUCTURED, event({"customer": WHO, "waited_s": 90, "channel": "pigeon"}, type="contact.abandoned"), 422, "data.channel"),
     ("work without an id", STRUCTURED, event({"title": "x"}, type="work.shipped"), 422, "data.work_id"),
     ("an array, structured", STRUCTURED, [event(feedback())], 422, ""),
     ("an object, batched", BATCHED, event(feedback()), 400, None),

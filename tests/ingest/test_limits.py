@@ -86,6 +86,17 @@ async def test_49_a_key_that_comes_too_often(start: Start) -> None:
     assert (await server.send(feedback())).headers["retry-after"] == "10", "and paid for"
 
 
+async def test_51_whoever_says_to_come_from_elsewhere_has_the_same_limit(start: Start) -> None:
+    server = await start(env={"INGEST_RATE_PER_KEY": "2/s"}, clock=ManualClock(datetime(2026, 1, 1, tzinfo=UTC)))
+    for number, status in enumerate((202, 202, 429, 429)):
+        elsewhere = {
+            "X-Forwarded-For": f"10.0.0.{number}",
+            "Forwarded": f"for=10.0.0.{number}",
+            "X-Real-IP": f"::{number}",
+        }
+        assert (await server.post("/v1/feedback", feedback(), headers=elsewhere)).status_code == status
+
+
 async def test_a_source_that_comes_too_often(start: Start) -> None:
     server = await start(env={"INGEST_RATE_PER_SOURCE": "2/s"}, clock=ManualClock(datetime(2026, 1, 1, tzinfo=UTC)))
     for status in (200, 200, 429):

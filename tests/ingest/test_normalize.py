@@ -11,11 +11,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from services.ingest.characters import id_issue, is_visible
 from services.ingest.normalize import (
     Builder,
     Content,
-    Invalid,
     event_content,
     feedback_content,
     modelled_content,
@@ -23,6 +21,8 @@ from services.ingest.normalize import (
 )
 from services.ingest.plain import read_plain, read_plain_bytes
 from shared.errors import Rejected
+from shared.events.acceptable import Invalid
+from shared.events.characters import id_issue, is_visible
 from shared.events.envelope import Envelope, rfc3339
 from shared.events.feedback import METRIC_RANGES, FeedbackReceived
 from shared.events.identity import NAMESPACE, Kind, Pseudonyms, delivery_id, fresh_id, joined

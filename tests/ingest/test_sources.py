@@ -25,12 +25,15 @@ def test_the_starters_comments_hold_an_example_that_loads() -> None:
     marked = [
         line.removeprefix("# ").removeprefix("#")
         for line in lines
-        if line.startswith("#   - {") or line in {"# sources:", "# metrics:"} or line.startswith("#   effort")
+        if line.startswith("#   - {")
+        or line in {"# sources:", "# metrics:", "# forms:"}
+        or line.startswith("#   effort")
     ]
-    variables = {"ZENDESK_SECRET": "z", "PARTNER_SECRET": KEY}
+    variables = {"ZENDESK_SECRET": "z", "PARTNER_SECRET": KEY, "SLACK_SIGNING_SECRET": "s"}
     sources = read_sources(parse("sources.yaml", "\n".join(marked), variables), CONNECTORS)
-    assert {source.connector for source in sources.sources} >= {"zendesk", "standard"}
+    assert {source.connector for source in sources.sources} >= {"zendesk", "standard", "slack"}
     assert sources.metrics
+    assert sources.forms
 
 
 def test_empty_keys_are_empty_lists() -> None:
@@ -42,7 +45,7 @@ REFUSED = [
     ("verify is never assumed away", "sources: [{name: a, connector: zendesk}]", "verify: none"),
     ("an empty secret", "sources: [{name: a, connector: zendesk, secrets: ['']}]", "at least 1 character"),
     ("a variable that is not set", "sources: [{name: a, connector: zendesk, secrets: ['${NOT_SET}']}]", "NOT_SET"),
-    ("an unknown connector", "sources: [{name: a, connector: zendes, secrets: [x]}]", "standard, zendesk"),
+    ("an unknown connector", "sources: [{name: a, connector: zendes, secrets: [x]}]", "there are: "),
     ("a name twice", "sources: [{name: a, connector: zendesk, secrets: [x]}, {name: a, connector: zendesk, secrets: [x]}]", "stands twice"),
     ("a name that is no part of an address", "sources: [{name: 'a/b', connector: zendesk, secrets: [x]}]", "name"),
     ("header without its name", "sources: [{name: a, connector: zendesk, verify: header, secrets: [x]}]", "header is required"),

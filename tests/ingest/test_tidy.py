@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.ingest.normalize import Invalid
-from services.ingest.tidy import NAMED_MAX, tidy_content
+from services.ingest.tidy import NAMED_MAX, made_to_fit, plainly_good, tidy_content
+from shared.events.acceptable import Invalid
 from shared.events.envelope import FEEDBACK_RECEIVED, WORK_SHIPPED
 from shared.events.feedback import METRIC_RANGES
 
@@ -72,3 +74,54 @@ def test_not_every_name_of_thousands_is_kept() -> None:
 def test_where_nothing_is_left_it_is_invalid(kind: str, body: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         tidy_content(kind, body, "s", METRIC_RANGES)
+
+
+_words = st.text(max_size=12)
+_anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_words, inner, max_size=3),
+    max_leaves=8,
+)
+_good = {
+    "text": st.sampled_from(["好用，就是慢", "Fine\r\nso far.", "\u200b", "a\0b", "\ud800"]) | _words,
+    "title": _words,
+    "language": st.sampled_from(["zh", "zh-CN", "en_GB", ""]),
+    "external_id": _words | st.integers(),
+    "scores": st.lists(
+        st.fixed_dictionaries(
+            {"metric": st.sampled_from(["nps", "csat", "hmd", "x"]), "value": st.integers(-1, 11) | st.floats(0, 11)}
+        ),
+        max_size=3,
+    ),
+    "customer": st.fixed_dictionaries(
+        {},
+        optional={"id": _words | st.integers(), "email": st.sampled_from(["a@b.c", "A@B.c", "x", ""]), "name": _words},
+    ),
+    "channel": st.sampled_from(["chat", "pigeon", ""]),
+    "solicited": st.booleans() | st.just("yes"),
+    "occurred_at": st.sampled_from(["2026-11-01T00:00:00Z", "2026-11-01T00:00:00.5+08:00", "2026-13-01", ""]),
+    "url": st.sampled_from(["https://example.com/1", ""]),
+    "attributes": st.dictionaries(_words, _anything, max_size=3),
+}
+
+
+@given(
+    st.fixed_dictionaries({}, optional=_good),
+    st.just({}) | st.dictionaries(st.sampled_from([*_good, "other"]), _anything, max_size=1),
+)
+def test_the_short_way_leads_where_the_long_one_does(body: dict[str, Any], odd: dict[str, Any]) -> None:
+    body |= odd
+    short = plainly_good(body, "s", METRIC_RANGES)
+    if short is not None:
+        assert short == made_to_fit(FEEDBACK_RECEIVED, body, "s", METRIC_RANGES)
+
+
+def test_what_most_tools_send_takes_the_short_way() -> None:
+    body = {
+        "text": "好用，但是导出太慢",
+        "title": None,
+        "scores": [{"metric": "nps", "value": 8}],
+        "customer": {"id": "c-1", "email": "li@example.com", "name": ""},
+        "attributes": {"form": "f-1", "tags": ["a", "b"]},
+    }
+    assert plainly_good(body, "s", METRIC_RANGES) is not None

@@ -17,6 +17,7 @@ import base64
 import binascii
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,6 +36,7 @@ TOLERANCE_S = 300
 """How far a signed timestamp may be from our clock."""
 SIGNATURES_MAX = 10
 FORM_FIELDS_MAX = 10_000
+_HEX = re.compile(r"([0-9a-f]{2})*\Z")
 
 
 class SignatureInvalid(Rejected):
@@ -66,7 +68,11 @@ class WebhookRequest:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX))
+        """Empty when there are more fields than anybody means: strangers ask with a GET, too."""
+        try:
+            return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX))
+        except ValueError:
+            return {}
 
     @cached_property
     def json(self) -> Any:
@@ -88,11 +94,19 @@ class WebhookRequest:
         return self.json
 
     @cached_property
+    def raw_form(self) -> list[tuple[str, bytes]]:
+        """The fields of a multipart form, in order, before anybody has said what their bytes mean. Files are passed
+        over."""
+        if self.content_type != "multipart/form-data":
+            raise Unreadable("the body is not a multipart form")
+        return _multipart(self.header("content-type"), self.body)
+
+    @cached_property
     def form(self) -> list[tuple[str, str]]:
         """The fields of a form, urlencoded or multipart, in order. Files are passed over."""
-        if self.content_type == "multipart/form-data":
-            return _multipart(self.header("content-type"), self.body)
         try:
+            if self.content_type == "multipart/form-data":
+                return [(name, value.decode()) for name, value in self.raw_form]
             return parse_qsl(
                 self.body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAX
             )
@@ -149,8 +163,9 @@ class Connector(Protocol):
         """What is wrong with this source's secrets and options, in a sentence each. `nothing_to_check` if nothing can."""
 
     def verify(self, request: WebhookRequest, source: Source, now: datetime) -> None:
-        """The provider's signature over the raw bytes, with any of the source's secrets. Raises `SignatureInvalid`;
-        every way to fail costs the same and says the same."""
+        """The provider's signature over the raw bytes, with any of the source's secrets. Raises `SignatureInvalid`,
+        which says the same of every way to fail. What is secret is compared in constant time; what the sender knows
+        anyway, a time that is past or a body that is no form, may be found sooner."""
 
     def answer(self, request: WebhookRequest, source: Source, signed: bool) -> Reply | None:
         """The reply to a challenge or a ping, None when it is neither. Called before `verify` with `signed` False, for
@@ -195,7 +210,8 @@ def check_mac(
     keys: Iterable[bytes], message: bytes, given: Sequence[bytes], *, algorithm: str = "sha256", fresh: bool = True
 ) -> None:
     """One of `given` (raw digests) is the HMAC of `message` under one of `keys`, and `fresh` holds. Raises
-    `SignatureInvalid`. The MAC is computed and compared whatever else is wrong, so that time tells no cause."""
+    `SignatureInvalid`. The MAC is computed and compared with every candidate, also where `fresh` is false: how long it
+    takes tells how much came, and nothing of what it should have been."""
     candidates = [value for value in given[:SIGNATURES_MAX] if value] or [b"\0"]
     good = False
     for key in keys:
@@ -212,6 +228,11 @@ def base64_bytes(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return b""
+
+
+def hex_bytes(text: str) -> bytes:
+    """Strictly read, in small letters as all providers write it; empty when it is not hex."""
+    return bytes.fromhex(text) if _HEX.match(text) else b""
 
 
 def within_tolerance(stamp: datetime | None, now: datetime, tolerance_s: float = TOLERANCE_S) -> bool:
@@ -244,7 +265,7 @@ def _check_secret(secrets: Iterable[str], *given: bytes) -> None:
         raise SignatureInvalid("the secret is not valid")
 
 
-def _multipart(content_type: str, body: bytes) -> list[tuple[str, str]]:
+def _multipart(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise Unreadable("the form has no boundary")
@@ -253,7 +274,7 @@ def _multipart(content_type: str, body: bytes) -> list[tuple[str, str]]:
         parser = MultipartParser(boundary, cast(Any, reader.callbacks()))
         parser.write(body)
         parser.finalize()
-        return [(name.decode(), value.decode()) for name, value in reader.fields]
+        return [(name.decode(), value) for name, value in reader.fields]
     except (ValueError, OverflowError):
         raise Unreadable("the body is not a form") from None
 
