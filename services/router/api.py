@@ -4,24 +4,28 @@ described."""
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from services.router import asyncapi, sse
+from services.router.kept import KeptModels
 from services.router.route import explain
 from services.router.ruleset import Ruleset
+from services.router.shadow_kept import KeptShadows
 from shared.auth import Principal, needs
 from shared.config import Config
 from shared.errors import Transient
+from shared.events.feedback import Emotion, Kind, Priority, Reason, Sentiment, Urgency
 from shared.log import Reader
 from shared.runtime import Runtime
 from shared.telemetry import get_logger
 from shared.topics import DEFAULT_WORKSPACE, named, routed
 from shared.web.problems import Problem, malformed, not_found
-from shared.web.routes import StrictRoute
+from shared.web.routes import StrictRoute, answers
 
 _log = get_logger("router")
 
@@ -32,7 +36,149 @@ Several = Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_EXP
 """Few enough that nobody else waits while they are decided."""
 
 
-def routes_for(runtime: Runtime, in_force: InForce) -> APIRouter:
+class RulesInForce(BaseModel):
+    version: str = Field(description="What decisions carry as `ruleset_version`.")
+    default_team: str
+    teams: list[str]
+    examples: int = Field(description="How many were proved.")
+    metrics: dict[str, list[float]] = Field(description="The least and the most of each.")
+    lexicons: dict[str, Any] = Field(description="As they are written, by their names.")
+    rules: list[dict[str, Any]] = Field(description="As they are written.")
+
+
+class AlmostRule(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    rule: str
+    code: str = Field(description="`rule.too-late`: it holds, but another stood before it; else what it is short of.")
+    text: str
+
+
+class ExplainedDecision(BaseModel):
+    """A routing as it would stand on the topic; of what a rule discards, why, and no team."""
+
+    model_config = ConfigDict(extra="allow")
+
+    team: str | None
+    watchers: list[str]
+    tags: list[str]
+    theme: str | None
+    kind: Kind | None
+    sentiment: Sentiment
+    priority: Priority | None
+    language: str | None
+    confidence: float
+    decided_by: Literal["rule", "model", "default"]
+    rule: str | None
+    ruleset_version: str
+    follow_up: bool
+    reasons: list[Reason]
+    emotion: Emotion | None
+    urgency: list[Urgency]
+    rules: list[str] = Field(description="Those that hold, in their order.")
+    discarded: str | None = Field(description="Why nobody gets it.")
+    almost: list[AlmostRule]
+
+
+class ModelKept(BaseModel):
+    version: str
+    made_at: datetime
+    made_of: Literal["file", "corrections"] = Field(
+        description="What it was learnt for: a file, or what was corrected."
+    )
+    rows: int = Field(description="How many examples it was learnt from.")
+    corrections: int = Field(description="So many of them are people's corrections.")
+    heads: dict[str, int] = Field(description="By what it judges: how many examples say something of it.")
+
+
+class CorrectionsTaken(BaseModel):
+    kept: int
+    waiting: int = Field(description="Nothing was learnt from these yet.")
+    newest: datetime | None
+
+
+class LastTrial(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    at: datetime
+    before: str | None = Field(description="The model in force then; null: the lexicons alone.")
+    rows: int
+    in_force: bool = Field(description="Whether it was taken into use.")
+    why: str | None = Field(None, description="Why not.")
+    version: str | None = None
+    held_back: int | None = None
+    macro_f1: dict[str, float] | None = None
+    macro_f1_before: dict[str, float] | None = None
+
+
+class LearningStatus(BaseModel):
+    in_force: str | None = Field(description="The model that judges; null: the lexicons alone.")
+    models: list[ModelKept]
+    corrections: CorrectionsTaken
+    last_trial: LastTrial | None
+
+
+class ShadowRules(BaseModel):
+    rules: str = Field(description="Their name: a hash of what is written.")
+    since: datetime
+    author: str | None
+    reason: str | None
+    refused: str | None = Field(description="Why they cannot be asked by the configuration in force.")
+    ended_at: datetime | None
+    ended: Literal["stopped", "replaced", "adopted"] | None
+
+
+class CountOfPair(BaseModel):
+    from_: str = Field(alias="from")
+    to: str
+    count: int
+
+
+class CountOfRule(BaseModel):
+    rule: str
+    live: int = Field(description="So many it decides among the rules in force.")
+    shadow: int
+
+
+class ComparedBefore(BaseModel):
+    live: str
+    compared: int
+    differ: int
+
+
+class DecidedOtherwise(BaseModel):
+    id: str = Field(description="Of the feedback, whose words stand where they always stood.")
+    at: datetime
+    what: list[str] = Field(description="What is not the same: team, discarded, watchers, tags, priority …")
+    live: dict[str, Any] = Field(description="What was decided.")
+    shadow: dict[str, Any] = Field(description="What would have been.")
+
+
+class ShadowCompared(BaseModel):
+    shadow: ShadowRules | None = Field(
+        description="The rules that run as a shadow, or the last that did; null: none ever."
+    )
+    live: str | None = Field(description="The version in force that they are compared with.")
+    compared: int = Field(description="Pieces of feedback, each counted once at most.")
+    differ: int = Field(description="Those that would be decided otherwise: moved and otherwise.")
+    share: float
+    moved: int = Field(description="To another team, to or from nobody.")
+    otherwise: int = Field(description="The same team, with other tags, watchers, priority, tier or answer owed.")
+    failed: int = Field(description="The shadow raised an error.")
+    skipped: int = Field(description="Its share of the time was over.")
+    what: dict[str, int]
+    by_team: list[CountOfPair] = Field(description="Of what moves.")
+    by_rule: list[CountOfPair] = Field(description="Which rule decided, and which would have, where that is another.")
+    rules: list[CountOfRule]
+    earlier: list[ComparedBefore] = Field(description="What it was compared with before the rules in force changed.")
+    samples: list[DecidedOtherwise]
+
+
+class ExplainedAnswer(RootModel[ExplainedDecision | list[ExplainedDecision]]):
+    """One decision, or of a list one for each in order."""
+
+
+def routes_for(runtime: Runtime, in_force: InForce, kept: KeptModels, shadows: KeptShadows) -> APIRouter:
     """`in_force` raises `Transient` until there is a configuration."""
     routes = APIRouter(tags=["router"], route_class=StrictRoute)
     cursors = sse.Cursors(runtime.settings.secret)
@@ -63,7 +209,7 @@ def routes_for(runtime: Runtime, in_force: InForce) -> APIRouter:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
-    @routes.get("/v1/rules")
+    @routes.get("/v1/rules", **answers(RulesInForce))
     async def rules(principal: Reading) -> dict[str, Any]:
         """The rules in force, as they are written, and the version that decisions carry."""
         ruleset, config = in_force()
@@ -74,16 +220,31 @@ def routes_for(runtime: Runtime, in_force: InForce) -> APIRouter:
             "teams": sorted(ruleset.teams),
             "examples": ruleset.examples,
             "metrics": ruleset.metrics,
+            "lexicons": data.get("lexicons") or {},
             "rules": data.get("rules") or [],
         }
 
-    @routes.post("/v1/rules/explain")
+    @routes.get("/v1/rules/shadow", **answers(ShadowCompared))
+    async def shadow(_: Reading) -> dict[str, Any]:
+        """What the rules that run as a shadow would have decided otherwise, compared with the rules in force as they are now.
+        Written every few seconds."""
+        return await shadows.status(in_force()[0].version)
+
+    @routes.post("/v1/rules/explain", **answers(ExplainedAnswer))
     async def explained(body: dict[str, Any] | Several, principal: Reading) -> dict[str, Any] | list[dict[str, Any]]:
-        """One full decision about this feedback (the body, or its member `feedback`) by the rules in force; of a list,
-        one for each in order. Nothing is stored."""
+        """One full decision about this feedback (the body, or its member `feedback`) by the rules in force, and the rules
+        that almost did (`almost`); of a list, one for each in order. Nothing is stored."""
         ruleset, _ = in_force()
-        decisions = [_explained(ruleset, one) for one in (body if isinstance(body, list) else [body])]
+        decisions = []
+        for one in body if isinstance(body, list) else [body]:
+            decisions.append(_explained(ruleset, one))
+            await asyncio.sleep(0)  # every rule is looked at for each: the others of this process have their turn
         return decisions if isinstance(body, list) else decisions[0]
+
+    @routes.get("/v1/learning", **answers(LearningStatus))
+    async def learning(_: Reading) -> dict[str, Any]:
+        """What was learnt, from what, and which model judges; what people corrected and what became of it."""
+        return await kept.status()
 
     @routes.get("/asyncapi.json", include_in_schema=False)
     async def described() -> JSONResponse:

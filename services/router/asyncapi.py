@@ -10,29 +10,55 @@ from typing import Any
 from pydantic import BaseModel
 
 from shared.events.case import CaseChanged
+from shared.events.correction import Corrected
 from shared.events.envelope import (
     CASE_CHANGED,
     CUSTOMER_ACTIVITY,
+    CUSTOMER_ERASED,
+    FEEDBACK_CORRECTED,
     FEEDBACK_DECIDED,
     FEEDBACK_RECEIVED,
     FEEDBACK_ROUTED,
+    SIGNAL_RAISED,
+    SIGNAL_RESOLVED,
     WORK_DECLINED,
     WORK_SHIPPED,
 )
+from shared.events.erasure import CustomerErased
 from shared.events.feedback import Activity, Decision, FeedbackReceived, FeedbackRouted, Work
-from shared.topics import CASES, DEAD_LETTER, DECISIONS, MAX_MESSAGE_BYTES, RECEIVED, all_topics, routed
+from shared.events.signal import SignalChanged
+from shared.topics import (
+    CASES,
+    CORRECTIONS,
+    DEAD_LETTER,
+    DECISIONS,
+    ERASURES,
+    MAX_MESSAGE_BYTES,
+    RECEIVED,
+    SIGNALS,
+    all_topics,
+    routed,
+)
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 # ce_type → (model, what it says)
 MESSAGES: Mapping[str, tuple[type[BaseModel], str]] = {
     FEEDBACK_RECEIVED: (FeedbackReceived, "What somebody said, as it came in."),
-    CUSTOMER_ACTIVITY: (Activity, "What a customer did."),
+    CUSTOMER_ACTIVITY: (
+        Activity,
+        "What a customer did. Of self-service (help.searched, help.viewed, contact.abandoned) `activity` is the event's"
+        " type, and `attributes` hold what it says.",
+    ),
     WORK_SHIPPED: (Work, "Work that feedback is linked to was shipped."),
     WORK_DECLINED: (Work, "Work that feedback is linked to was declined."),
     FEEDBACK_ROUTED: (FeedbackRouted, "The event as it came, plus its routing."),
     FEEDBACK_DECIDED: (Decision, "What else the router decided: duplicate, conflict, discarded, noted."),
     CASE_CHANGED: (CaseChanged, "What happened to a case."),
+    FEEDBACK_CORRECTED: (Corrected, "What a person says would have been right."),
+    SIGNAL_RAISED: (SignalChanged, "More came of something than should: once, with its evidence."),
+    SIGNAL_RESOLVED: (SignalChanged, "That has passed: once, with all that belonged to it."),
+    CUSTOMER_ERASED: (CustomerErased, "A customer was erased: whoever keeps copies finds theirs by the key."),
 }
 
 _HEADERS: dict[str, Any] = {
@@ -55,6 +81,8 @@ _HEADERS: dict[str, Any] = {
 _KEYS = {
     "customer": "A pseudonym of the customer (HMAC), else of the feedback: 32 hex digits. Order is kept per customer.",
     "case": "The case's id.",
+    "feedback": "The feedback's id.",
+    "signal": "The signal's id.",
     "original": "The key of the record that could not be processed.",
 }
 
@@ -101,6 +129,16 @@ def document(teams: Iterable[str]) -> dict[str, Any]:
     channel(
         CASES, "case", [CASE_CHANGED], "Everything that happened to a case, with a per-case sequence; at least once."
     )
+    channel(
+        CORRECTIONS,
+        "feedback",
+        [FEEDBACK_CORRECTED],
+        "What people say of decisions, by which the router learns; at least once.",
+    )
+    says = "What came too often (`signals:` of routing.yaml), and that it has passed; at least once."
+    channel(SIGNALS, "signal", [SIGNAL_RAISED, SIGNAL_RESOLVED], says)
+    says = "Who was erased, by pseudonym: so that whoever keeps copies can let go of them; at least once."
+    channel(ERASURES, "customer", [CUSTOMER_ERASED], says)
     channel(DEAD_LETTER, "original", ["dead-letter"], "What could not be processed: original bytes, where from, why.")
     # `feedback.redrive` is between an operator and the service that it says; nobody else has a use for it.
     return {
@@ -110,7 +148,7 @@ def document(teams: Iterable[str]) -> dict[str, Any]:
             "version": "1.0.0",
             "description": "Changes are additive only; unknown members are kept; a break is a new type. Read with"
             " `isolation.level=read_committed`: then each event is seen once.",
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/json",
         "channels": channels,
@@ -146,6 +184,7 @@ def _dead_letter() -> dict[str, Any]:
         "dlq_detail": "A sentence, without personal fields.",
         "dlq_attempts": "How often it was tried.",
         "dlq_original_topic": "Where it came from.",
+        "dlq_bytes": "How large the original is.",
         "dlq_part": "n/m, where the original had to be cut to fit.",
     }
     return {

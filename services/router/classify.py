@@ -1,4 +1,4 @@
-"""What a text and its scores say before any rule is asked: sentiment, kind, urgency, each with a confidence.
+"""What a text and its scores say before any rule is asked: sentiment, emotion, kind, and what presses.
 
 The prior is a lexicon's, so it is cheap, explainable and wrong in known ways: it sees words, not meaning. A rule
 always overrules it. Negation turns the next word of feeling within a few words of the same clause ("not good",
@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from services.router.feedback import Score
+from services.router.feelings import DELIGHT, DISAPPOINTMENT, NEGATIVE, POSITIVE, THANKS
 from services.router.lexicons import AMBIGUOUS, CONTRASTS, FACE, NEGATES, NOISE, WEIGHS
 from services.router.matcher import Hit, Scan
+from services.router.negation import denied, sides
 
 NEGATION_REACH = 24
 NEGATION_REACH_HAN = 15
@@ -45,6 +47,20 @@ _ends_face = frozenset(" .,!?~()").__contains__
 _find_letter = re.compile(r"[^\W_]").search
 
 
+class Emotion(msgspec.Struct, frozen=True, gc=False):
+    """`shared.events.feedback.Emotion`."""
+
+    label: str
+    words: list[str]
+
+
+class Urgency(msgspec.Struct, frozen=True, gc=False):
+    """`shared.events.feedback.Urgency`."""
+
+    cause: str
+    words: list[str]
+
+
 class Prior(msgspec.Struct, frozen=True, gc=False):
     sentiment: str
     feeling: float
@@ -58,8 +74,9 @@ class Prior(msgspec.Struct, frozen=True, gc=False):
     kind_words: list[str]
     urgency: int
     """2: urgent, 1: high, 0: nothing said."""
-    urgency_words: list[str]
+    causes: list[Urgency]
     low_score: bool
+    emotion: Emotion | None = None
 
 
 def classify(
@@ -77,10 +94,12 @@ def classify(
     felt: list[str] = []
     cues: dict[str, list[str]] = {}
     weights: dict[str, float] = {}
-    urgent: list[str] = []
+    urgent: dict[str, list[str]] = {}
+    moods: dict[str, float] = {}
+    mood_words: dict[str, list[str]] = {}
     negator_end = factor_end = -1000
     factor = 1.0
-    for start, end, (word, polarity, role, entry_factor, kind, weight, haste, turned, _) in hits:
+    for start, end, (word, polarity, role, entry_factor, kind, weight, haste, turned, tongue, emotion, cause) in hits:
         if role:
             if role == NEGATES:
                 negator_end = end
@@ -100,6 +119,8 @@ def classify(
         negated = start - negator_end <= NEGATION_REACH and _reaches(data[negator_end:start])
         if negated and turned > 0:
             negated, negator_end = False, -1000
+        if tongue < 0 and not negated:
+            negated = denied(*sides(data, start, end))
         if polarity:
             if start - factor_end <= FACTOR_REACH:
                 polarity *= factor
@@ -114,7 +135,11 @@ def classify(
                     joy += polarity
             total += polarity
         if negated:
+            if emotion == DELIGHT:
+                _add(moods, mood_words, DISAPPOINTMENT, "not " + word, 1.0)
             continue
+        if emotion:
+            _add(moods, mood_words, emotion, word, abs(polarity) or 1.0)
         if kind:
             if kind in weights:
                 weights[kind] += weight
@@ -124,12 +149,14 @@ def classify(
                 cues[kind] = [word]
         if haste:
             urgency = max(urgency, haste)
-            urgent.append(word)
+            urgent.setdefault(cause, []).append(word)
     if courtesies and _nearly_all(data, hits):
         polarity = sum(polarity for _, polarity in courtesies)
         total += polarity
         joy += polarity
         felt += [word for word, _ in courtesies]
+        if polarity > 0:
+            _add(moods, mood_words, THANKS, courtesies[0][0], polarity)
     feeling = total / math.sqrt(total * total + SOFTENING)
     known: list[str] = []
     low = False
@@ -146,11 +173,45 @@ def classify(
         praises = joy * BYTES_PER_JOY >= len(data) and not contrast
         kind, confidence = _kind(data, weights, total, sentiment, praises)
     if kind == "praise" and urgency == 1:
-        urgency, urgent = 0, []  # "they answered immediately" asks for nothing
-    return Prior(sentiment, feeling, felt, known, kind, confidence, cues.get(kind, _NOTHING), urgency, urgent, low)
+        urgency, urgent = 0, {}  # "they answered immediately" asks for nothing
+    return Prior(
+        sentiment,
+        feeling,
+        felt,
+        known,
+        kind,
+        confidence,
+        cues.get(kind, _NOTHING),
+        urgency,
+        [Urgency(cause, shown(words)) for cause, words in urgent.items()] if urgent else _NO_CAUSES,
+        low,
+        _emotion(moods, mood_words, sentiment) if moods else None,
+    )
 
 
+MAX_SHOWN_WORDS = 5
 _NOTHING: list[str] = []
+_NO_CAUSES: list[Urgency] = []
+
+
+def shown(words: list[str]) -> list[str]:
+    """The first few, each once."""
+    return words if len(words) == 1 else list(dict.fromkeys(words))[:MAX_SHOWN_WORDS]
+
+
+def _add(moods: dict[str, float], words: dict[str, list[str]], emotion: str, word: str, weight: float) -> None:
+    moods[emotion] = moods.get(emotion, 0.0) + weight
+    words.setdefault(emotion, []).append(word)
+
+
+def _emotion(moods: Mapping[str, float], words: Mapping[str, list[str]], sentiment: str) -> Emotion | None:
+    """The one that weighs most, of those that go with the sentiment first. Nobody who complains is answered as if delighted."""
+    sides = (POSITIVE, NEGATIVE) if sentiment == "positive" else (NEGATIVE, POSITIVE)
+    for side in sides if sentiment != "negative" else (NEGATIVE,):
+        found = max(side, key=lambda name: moods.get(name, 0.0))
+        if found in moods:
+            return Emotion(found, shown(words[found]))
+    return None
 
 
 def _reaches(between: str) -> bool:

@@ -7,6 +7,7 @@ of the log (`seen`, `rebuild`). So it does not matter when this is killed, or wh
 2. Every record is judged by the rules in force when the batch began; the ids it brings are held apart.
 3. `transact`. Committed: the ids are kept. Not committed, or unknown: they are forgotten, and the log assigns the
    partitions again at the positions that count; what lies between them and ours is read back like anybody else's.
+4. Where other rules run as a shadow, they are asked about what was committed, for a share of the time it took (`shadowing`).
 
 `Transient` is waited out here, with the membership kept. Anything else is a defect, or a zombie's fate, and ends the
 process: a supervisor starts it again from the positions.
@@ -20,11 +21,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from services.router import metrics
 from services.router.breaker import Breaker
-from services.router.judge import CRASH, Outcome, judge, judge_all, refused
+from services.router.judge import CRASH, DECIDED, Outcome, judge, judge_all, refused
 from services.router.rebuild import caught_up, rebuilt
 from services.router.ruleset import Ruleset
 from services.router.seen import SeenIds
 from services.router.settings import RouterSettings
+from services.router.shadowing import Shadowing
 from shared.clock import Clock
 from shared.errors import Fenced, NoSuchTopic, Rejected, Transient
 from shared.events.envelope import rfc3339
@@ -64,13 +66,14 @@ class Partition:
 class Handler:
     """`shared.log.Listener`; one for each process."""
 
-    def __init__(self, log: Log, clock: Clock, settings: RouterSettings) -> None:
+    def __init__(self, log: Log, clock: Clock, settings: RouterSettings, shadowing: Shadowing | None = None) -> None:
         self.ruleset: Ruleset | None = None
         """Swapped whole; the batch in hand finishes by the one it began with."""
         self.away: str | None = "not connected to the log yet"
         self._log = log
         self._clock = clock
         self._settings = settings
+        self._shadowing = shadowing
         self._partitions: dict[TopicPartition, Partition] = {}
         self._reader: Reader | None = None
         self._stop = asyncio.Event()
@@ -181,7 +184,9 @@ class Handler:
     async def _handle(self, consumer: TransactionalConsumer, records: list[Record], ruleset: Ruleset) -> None:
         began = self._clock.monotonic()
         metrics.in_flight.set(len(records))
-        outputs, counts, positions = await self._judge(records, ruleset)
+        shadow = self._shadowing.beside(ruleset) if self._shadowing is not None else None
+        decided: list[Outcome] | None = [] if shadow is not None else None
+        outputs, counts, positions = await self._judge(records, ruleset, decided)
         if not positions:
             return
         try:
@@ -215,6 +220,8 @@ class Handler:
             positions={f"{tp.topic}/{tp.partition}": position for tp, position in positions.items()},
             **counts,
         )
+        if self._shadowing is not None and shadow is not None and decided:
+            await self._shadowing.compare(shadow, decided, took)
 
     async def _corner(self, error: Rejected, records: list[Record], outputs: list[Message]) -> None:
         """The log will never take one of these outputs: find whose it is, by halves. Alone in its batch it is refused and
@@ -232,8 +239,9 @@ class Handler:
             self._limit = max(1, len(records) // 2)
 
     async def _judge(
-        self, records: list[Record], ruleset: Ruleset
+        self, records: list[Record], ruleset: Ruleset, decided: list[Outcome] | None
     ) -> tuple[list[Message], Counter[str], dict[TopicPartition, int]]:
+        """`decided` is given what was decided about feedback, where somebody asks for it."""
         outputs: list[Message] = []
         counts: Counter[str] = Counter()
         positions: dict[TopicPartition, int] = {}
@@ -250,6 +258,8 @@ class Handler:
                 continue  # taken from us meanwhile: its next owner reads it
             for record, outcome in zip(run, self._outcomes(run, partition.seen, ruleset, decided_at), strict=True):
                 outputs += outcome.messages
+                if decided is not None and outcome.what in DECIDED:
+                    decided.append(outcome)
                 counts[outcome.what] += 1
                 partition.breaker.note(outcome.detail.startswith(CRASH))
                 if outcome.detail:

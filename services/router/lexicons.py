@@ -7,8 +7,10 @@ arithmetic, and "not working" is a bug before it is a negation.
 Where a mistake has to be made, praise is read as a comment rather than a complaint as praise: nobody answers praise.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
+
+from services.router import feelings
 
 NEGATES = 1
 WEIGHS = 2
@@ -20,8 +22,9 @@ COURTESY = 4
 FACE = 5
 """A courtesy or a groan, drawn; so a bracket after a colon may be mere punctuation."""
 
-ANY, ENGLISH, AMBIGUOUS = 0, 1, 2
-"""Whose word it is: everybody's, English, or English and another word in another language written in Latin letters."""
+ELSEWHERE, ANY, ENGLISH, AMBIGUOUS = -1, 0, 1, 2
+"""Whose word it is: Japanese, Spanish, German or French (`feelings`), everybody's, English, or English and another word in
+another language written in Latin letters."""
 
 TURNED = -0.7
 """What negation makes of a word: "not good" is less bad than "bad"."""
@@ -40,6 +43,10 @@ class Entry(NamedTuple):
     turned: float = TURNED
     """What negation makes of its polarity. Above 0: it is not negated at all."""
     tongue: int = ANY
+    emotion: str = ""
+    """anger, worry, disappointment, confusion, delight, thanks, or none."""
+    cause: str = ""
+    """Of the urgency: outage, safety …"""
 
 
 _POLARITY: Mapping[float, str] = {
@@ -108,7 +115,7 @@ _POLARITY: Mapping[float, str] = {
     0.0: "你好, 您好, 好的, 好像, 好几, 好多, 好久, 刚好, 正好, 最好, 爱好, 只好, 好不容易, 好歹, 幸好, 好处, 好友,"
     " 友好度,"
     " 更好, 恰好, 好奇, 好吗, 好了吗, 好不好, 不厌其烦, 麻烦您, 麻烦你, 麻烦帮, 麻烦请, 麻烦问一下, 麻烦问下, 麻烦处理,"
-    " 麻烦看, 麻烦尽快, 没想到, 但愿, 好评返现, 便宜没好货, good luck, too good to be true, good for nothing,"
+    " 麻烦看, 麻烦尽快, 希望能尽快, 希望尽快, 没想到, 但愿, 好评返现, 便宜没好货, good luck, too good to be true, good for nothing,"
     " would appreciate, would greatly appreciate, would be appreciated, would be greatly appreciated,"
     " would really appreciate,"
     " it'd be nice, it'd be great, it'd be good, will be nice, will be good, will be great, will be better,"
@@ -225,21 +232,6 @@ _KINDS: Mapping[tuple[str, float], str] = {
     " 麻烦问一下, 麻烦问下, 几点",
 }
 
-_URGENCY: Mapping[int, str] = {
-    2: "urgent, urgently, asap, a.s.a.p, emergency, outage, site is down,"
-    " is down for, production is down, system is down, system down, everything is down, service is down, data loss,"
-    " data breach, security breach, hacked, security vulnerability, safety hazard, lawsuit, lawyer, legal action,"
-    " losing money, losing customers, completely down, 紧急, 加急, 十万火急, 火急, 急急, 急死, 特急, 全部瘫痪,"
-    " 瘫痪, 宕机, 数据丢失, 数据泄露, 被盗, 安全漏洞, 安全隐患, 律师, 起诉, 报警, 受伤, 生命危险",
-    1: "as soon as possible, immediately, right away, right now, blocked, blocking us, blocker, critical, deadline,"
-    " cannot work, can't work, all users,"
-    " all our users, every user, charged twice, charged me twice, double charged, overcharged, cancel my,"
-    " unauthorized charge, threatened,"
-    " escalate, escalated, for days, for weeks, third time, 尽快, 马上, 立刻, 立即, 着急, 急需, 催, 影响业务,"
-    " 影响工作, 无法工作, 重复扣款, 重复扣费, 扣了两次, 多扣, 麻烦尽快, 希望能尽快, 希望尽快,"
-    " 取消订阅, 好几天, 很多天, 多次反映, 多次投诉, 一直没解决, 严重, 盗刷",
-}
-
 # What says nothing when it is all there is.
 _NOISE = (
     "test, testing, test test, test123, asdf, asdfgh, asdfasdf, qwerty, hello, hi, hey, hello world, foo, foobar,"
@@ -277,6 +269,8 @@ _FALSE_FRIENDS, _BAD_EVERYWHERE = frozenset(_words(_AMBIGUOUS)), frozenset(_word
 
 
 def _tongue(word: str) -> int:
+    if word in feelings.ELSEWHERE:
+        return ELSEWHERE
     if not word.isascii() or word in _BAD_EVERYWHERE or not any(char.isalpha() for char in word):
         return ANY
     return AMBIGUOUS if word in _FALSE_FRIENDS else ENGLISH
@@ -284,7 +278,9 @@ def _tongue(word: str) -> int:
 
 def _compile() -> dict[str, Entry]:
     """One entry a word, from all the lists that name it."""
-    courtesies = {word: step for step, words in _COURTESIES.items() for word in _words(words)}
+    courtesies = {word: step for step, words in _COURTESIES.items() for word in _words(words)} | dict.fromkeys(
+        feelings.COURTESIES, 1.0
+    )
     faces = {word: step for step, words in _FACES.items() for word in _words(words)}
     polarity = {word: step for step, words in _POLARITY.items() for word in _words(words)} | courtesies | faces
     roles = (
@@ -297,17 +293,28 @@ def _compile() -> dict[str, Entry]:
     turned = dict.fromkeys(_words(_MISHAPS), 0.0) | dict.fromkeys([*_words(_OWED), *drawn], 1.0)
     factors = {word: factor for factor, words in _FACTORS.items() for word in _words(words)}
     kinds = {word: kind for kind, words in _KINDS.items() for word in _words(words)}
-    urgency = {word: step for step, words in _URGENCY.items() for word in _words(words)}
     every = {
         **polarity,
         **roles,
         **factors,
         **kinds,
-        **urgency,
         **turned,
         **dict.fromkeys(_words(_NO_NEGATORS)),
         **dict.fromkeys(_words(_NO_CONTRASTS)),
     }
+    inner = every.keys() - roles.keys() - factors.keys()
+    for word in (*feelings.EMOTIONS, *feelings.CAUSES, *feelings.ALIKE):
+        if word not in every:
+            inside = _inside(word, inner)
+            leans = feelings.POLARITY.get(feelings.EMOTIONS.get(word, ""), 0.0)
+            known = polarity.get(inside, 0.0)
+            polarity[word] = known if known * leans > 0 or not leans else leans
+            if inside in kinds:
+                kinds[word] = kinds[inside]
+            if inside in turned:
+                turned[word] = 0.0  # "I don't want a refund": not even to be without it is a complaint
+    for word, emotion in feelings.EMOTIONS.items():
+        polarity[word] = polarity.get(word) or feelings.POLARITY[emotion]
     return {
         word: Entry(
             word.removesuffix("*"),
@@ -315,12 +322,26 @@ def _compile() -> dict[str, Entry]:
             roles.get(word, WEIGHS if word in factors else 0),
             factors.get(word, 1.0),
             *kinds.get(word, ("", 0.0)),
-            urgency.get(word, 0),
+            feelings.CAUSES[word].step if word in feelings.CAUSES else 0,
             turned.get(word, TURNED),
             _tongue(word),
+            feelings.EMOTIONS.get(word, feelings.THANKS if word in courtesies else ""),
+            feelings.CAUSES[word].cause if word in feelings.CAUSES else "",
         )
-        for word in every
+        for word in dict.fromkeys([*every, *polarity])
     }
+
+
+def _inside(phrase: str, known: Set[str]) -> str:
+    """The longest known word within it, for it is covered by the phrase; nothing where there is none."""
+    parts = phrase.split() if phrase.isascii() else list(phrase)
+    space = " " if phrase.isascii() else ""
+    for length in range(len(parts) - 1, 0, -1):
+        for start in range(len(parts) - length + 1):
+            part = space.join(parts[start : start + length])
+            if part in known:
+                return part
+    return next((f"{parts[-1][:end]}*" for end in range(len(parts[-1]), 3, -1) if f"{parts[-1][:end]}*" in known), "")
 
 
 LEXICON: Mapping[str, Entry] = _compile()

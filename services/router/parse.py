@@ -11,23 +11,27 @@ from services.router import actions
 from services.router import conditions as c
 from services.router.actions import Action
 from services.router.feedback import CUSTOMER_MEMBERS, MEMBERS
-from services.router.matcher import BadTerm, pattern
-from services.router.ruleset import Rule, Step, rule_of
-from services.router.text import fold, primary
+from services.router.matcher import BadTerm, can_be_forgiven, pattern
+from services.router.ruleset import Rule, Step, Term, rule_of
+from services.router.text import primary
 from shared.config.document import ConfigError, Document, Issue
 from shared.config.document import Path as Place
 from shared.config.teams import minutes, weekdays
-from shared.events.feedback import Channel, Kind, Priority, SentimentLabel
+from shared.events.feedback import Channel, EmotionLabel, Kind, Priority, SentimentLabel, UrgencyCause
+from shared.folding import fold
 from shared.registry import load
 
 ACTIONS: Mapping[str, Action] = load(actions, Action)
 
-NOT_YET = frozenset({"rate", "rates", "more_than", "per", "within", "count"})
+RATES = frozenset({"rate", "rates", "more_than", "rises", "falls", "per", "within", "count"})
 RULE_MEMBERS = ("name", "when", "then", "examples", "note")
 FIELD_TESTS = ("equals", "in", "exists", "at_least", "at_most", "contains", "starts_with", "ends_with")
 EVERY_DAY = frozenset(range(7))
 INFINITY = float("inf")
+TEXT_TESTS = ("contains", "says", "matches")
 MAX_RULES = 5_000
+MAX_PATTERNS = 500
+"""A pattern is asked of every text, from its first character to its last, where words are looked for all at once."""
 
 ALL_DAY: tuple[tuple[int, int], ...] = ((0, 24 * 60),)
 
@@ -39,11 +43,20 @@ Out = TypeVar("Out")
 class Parser:
     """Reads one document. `terms` grows: the words to look for, by their number."""
 
-    def __init__(self, document: Document, teams: Sequence[str], metrics: Mapping[str, tuple[float, float]]) -> None:
+    def __init__(
+        self,
+        document: Document,
+        names: Mapping[str, Sequence[str]],
+        metrics: Mapping[str, tuple[float, float]],
+        known: Sequence[Term] = (),
+    ) -> None:
+        """`names`: the teams, persons and rotas that rules may name. `known`: terms that have their numbers already."""
         self._document = document
-        self._teams = teams
+        self._names = names
         self._metrics = metrics
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[Term, int] = {term: number for number, term in enumerate(known)}
+        self._patterns = 0
+        self._lexicons: dict[str, Sequence[str]] = {}
         self._conditions: Mapping[str, Parse] = {
             "all": lambda data, place: c.All(self._many(data, place)),
             "any": self._any,
@@ -51,6 +64,10 @@ class Parser:
             "text": self._text,
             "score": self._score,
             "sentiment": self._sentiment,
+            "emotion": lambda data, place: c.Said(
+                "emotion", self._known(data, place, (*get_args(EmotionLabel), "none"))
+            ),
+            "urgency": lambda data, place: c.Presses(self._known(data, place, get_args(UrgencyCause))),
             "time": self._time,
             "language": self._language,
             "kind": lambda data, place: c.Said("kind", self._known(data, place, get_args(Kind))),
@@ -61,8 +78,20 @@ class Parser:
         }
 
     @property
-    def terms(self) -> list[str]:
-        return list(self._numbers)
+    def terms(self) -> tuple[Term, ...]:
+        return tuple(self._numbers)
+
+    # ── lexicons ──
+
+    def lexicons(self, data: Any, place: Place) -> None:
+        """`{billing: [invoice, 发票]}`: words that rules name together. Before the rules. Raises `ConfigError` with every fault."""
+        if not isinstance(data, dict):
+            raise self.wrong(place, "a mapping is wanted: a name, and behind it a list of words")
+        faults = Faults()
+        for name, words in data.items():
+            with faults:
+                self._lexicons[name] = self._each(self._strings(words, (*place, name)), (*place, name), self._term)
+        faults.settle()
 
     # ── rules ──
 
@@ -99,9 +128,9 @@ class Parser:
         except ValidationError as error:
             said = [str(found["msg"]).removeprefix("Value error, ") for found in error.errors(include_input=False)]
             raise self.wrong((*place, verb), "; ".join(said)) from None
-        for team in action.teams(params):
-            if team not in self._teams:
-                raise self.wrong((*place, verb), unknown("team", team, self._teams))
+        for what, name in action.names(params):
+            if name not in self._names[what]:
+                raise self.wrong((*place, verb), unknown(what, name, self._names[what]))
         return Step(verb, params, action.apply, action.says(params))
 
     # ── conditions ──
@@ -114,8 +143,11 @@ class Parser:
         names = [name for name in data if name not in tests]
 
         def parse(name: str, here: Place) -> c.Condition:
-            if name in NOT_YET:
-                raise self.wrong((*place, name), "rates (more than N in a time) are not supported yet")
+            if name in RATES:
+                raise self.wrong(
+                    (*place, name),
+                    "how many came is no condition of a rule, which decides about one: it stands under `signals:`",
+                )
             if name == "field":
                 return self._field(data[name], tests, place)
             if name not in self._conditions:
@@ -136,22 +168,76 @@ class Parser:
         return c.Any_(parts)
 
     def _text(self, data: Any, place: Place) -> c.Condition:
-        self._mapping(data, place, ("contains", "matches"))
-        parse = {"contains": self._contains, "matches": self._matches}
-        return c.joined(self._each(list(data), place, lambda name, _: parse[name](data[name], (*place, name))))
+        self._mapping(data, place, (*TEXT_TESTS, "typos"))
+        typos = self._typos(data, place)
+        parse: Mapping[str, Parse] = {
+            "contains": lambda words, here: c.Contains(self._terms(words, here, typos)),
+            "says": lambda words, here: c.Says(self._terms(words, here, typos)),
+            "matches": self._matches,
+        }
+        names = [name for name in data if name != "typos"]
+        return c.joined(self._each(names, place, lambda name, _: parse[name](data[name], (*place, name))))
 
-    def _contains(self, data: Any, place: Place) -> c.Condition:
-        def number(term: str, here: Place) -> tuple[int, str]:
-            try:
-                pattern(term)
-            except BadTerm as error:
-                raise self.wrong(here, str(error)) from None
-            return self._numbers.setdefault(term, len(self._numbers)), term
+    def _typos(self, data: Mapping[str, Any], place: Place) -> bool:
+        typos = data.get("typos", 0)
+        if typos not in {0, 1} or isinstance(typos, bool):
+            raise self.wrong(
+                (*place, "typos"), "0 or 1 is wanted: so many letters may be wrong in a word of five or more"
+            )
+        if "contains" not in data and "says" not in data:
+            if "typos" in data:
+                raise self.wrong((*place, "typos"), "contains or says is wanted beside it")
+            if "matches" not in data:
+                raise self.wrong(place, f"a test is wanted: {', '.join(TEXT_TESTS)}")
+        return bool(typos)
 
-        return c.Contains(dict(self._each(self._strings(data, place), place, number)))
+    def _terms(self, data: Any, place: Place, typos: bool) -> Mapping[int, str]:
+        """Words, or `{lexicon: name}` for those of a lexicon."""
+        found: dict[int, str] = {}
+        any_forgiven = False
+        items = data if isinstance(data, list) else [data]
+        words = [
+            self._lexicon(item, (*place, index)) if isinstance(item, dict) else (item,)
+            for index, item in enumerate(items)
+        ]
+        for index, some in enumerate(words):
+            here = (*place, index)
+            for term in some if isinstance(items[index], dict) else self._strings(list(some), place):
+                self._term(term, here)
+                forgiven = typos and can_be_forgiven(term)
+                any_forgiven = any_forgiven or forgiven
+                found[self._numbers.setdefault(Term(term, forgiven), len(self._numbers))] = term
+        if not found:
+            raise self.wrong(place, "a word or a list of words is wanted (a number in quotes)")
+        if typos and not any_forgiven:
+            raise self.wrong(
+                (*place[:-1], "typos"),
+                "none of these words has five letters or more, in a script with words, and no * at its end",
+            )
+        return found
+
+    def _term(self, term: str, place: Place) -> str:
+        try:
+            pattern(term)
+        except BadTerm as error:
+            raise self.wrong(place, str(error)) from None
+        return term
+
+    def _lexicon(self, data: Mapping[str, Any], place: Place) -> Sequence[str]:
+        self._mapping(data, place, ("lexicon",))
+        name = data["lexicon"]
+        if not isinstance(name, str) or name not in self._lexicons:
+            raise self.wrong((*place, "lexicon"), unknown("lexicon", str(name), self._lexicons))
+        return self._lexicons[name]
 
     def _matches(self, data: Any, place: Place) -> c.Condition:
         def compiled(text: str, here: Place) -> c.Condition:
+            self._patterns += 1
+            if self._patterns > MAX_PATTERNS:
+                raise self.wrong(
+                    here,
+                    f"more than {MAX_PATTERNS} patterns in one file: each is asked of every text; say words (contains) instead",
+                )
             try:
                 return c.matches(text)
             except ValueError as error:
@@ -335,6 +421,8 @@ class Faults:
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """`there is no condition "txt": did you mean "text"?`"""
     names = sorted(known)
+    if not names:
+        return f'there is no {what} "{name}", and none of any other name'
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(names)}"
     return f'there is no {what} "{name}": {hint}'

@@ -1,32 +1,41 @@
 """routing.yaml read, compiled and proved against its own examples, or refused whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from services.router.feedback import Unreadable
 from services.router.parse import MAX_RULES, Faults, Parser, unknown
-from services.router.route import explain
-from services.router.ruleset import Rule, Ruleset, compiled
+from services.router.route import decided
+from services.router.ruleset import Rule, Ruleset, Term, compiled
 from shared.config import Config
 from shared.config.document import ConfigError, Document, Issue
 from shared.config.document import Path as Place
-from shared.config.teams import Teams, read_teams
-from shared.events.feedback import METRIC_RANGES, Feedback
+from shared.config.metrics import metrics_of
+from shared.config.teams import Teams, teams_of
+from shared.events.feedback import Feedback
 
+CLOSERS = "signals"
+"""The closer's to read (`services/closer/signals.py`), and its variables are."""
+SECTIONS = ("change", "lexicons", "rules", CLOSERS)
 EXPECTATIONS = (
     "team",
     "tags",
     "kind",
     "priority",
     "sentiment",
+    "emotion",
+    "urgency",
     "language",
     "watchers",
     "follow_up",
     "rule",
     "decided_by",
+    "tier",
+    "person",
+    "rota",
     "discarded",
 )
 EXAMPLE_SOURCE = "example"
@@ -35,10 +44,16 @@ EXAMPLE_SOURCE = "example"
 def load(config: Config) -> Ruleset:
     """Pure. Raises `ConfigError` with every issue found; examples are tried once all the rules can be read, and where every
     word of theirs is known (`Config.elsewhere`)."""
-    teams = read_teams(config.document("teams.yaml"))
-    document = config.document("routing.yaml")
-    metrics = {**METRIC_RANGES, **_metrics(config.partly("sources.yaml"))}
-    parser = Parser(document, teams.names, metrics)
+    return load_beside(config, ())
+
+
+def load_beside(config: Config, known: Sequence[Term]) -> Ruleset:
+    """The same, where another ruleset's `terms` keep their numbers, so that one look at a text serves both."""
+    teams = teams_of(config)
+    document = config.document("routing.yaml", but=CLOSERS)
+    metrics = metrics_of(config)
+    names = {"team": teams.names, "person": teams.addresses, "rota": [rota.name for rota in teams.rotas]}
+    parser = Parser(document, names, metrics, known)
     rules = _rules(document, parser)
     ruleset = compiled(
         version=config.version,
@@ -49,7 +64,8 @@ def load(config: Config) -> Ruleset:
         metrics=metrics,
         examples=0,
     )
-    return ruleset if document.unfilled else replace(ruleset, examples=_prove(document, ruleset, teams))
+    unsure = any(path[0] != CLOSERS for path in document.unfilled)
+    return ruleset if unsure else replace(ruleset, examples=_prove(document, ruleset, teams))
 
 
 def _rules(document: Document, parser: Parser) -> list[Rule]:
@@ -60,8 +76,14 @@ def _rules(document: Document, parser: Parser) -> list[Rule]:
         raise document.error(("rules",), f"more than {MAX_RULES} rules")
     faults = Faults()
     for name in data:
-        if name != "rules":
-            faults.add(document.error((name,), unknown("key", name, ("rules",))))
+        if name not in SECTIONS:
+            faults.add(document.error((name,), unknown("key", name, SECTIONS)))
+    if "change" in data:
+        with faults:
+            document.read(Change, ("change",))
+    if "lexicons" in data:
+        with faults:
+            parser.lexicons(data["lexicons"], ("lexicons",))
     rules: dict[str, Rule] = {}
     for index, item in enumerate(data["rules"]):
         place: Place = ("rules", index)
@@ -72,18 +94,6 @@ def _rules(document: Document, parser: Parser) -> list[Rule]:
             rules[rule.name] = rule
     faults.settle()
     return list(rules.values())
-
-
-def _metrics(sources: Document) -> dict[str, tuple[float, float]]:
-    """`metrics:` of sources.yaml, as far as it can be read: ingest's own check says what is wrong with it."""
-    found = sources.data.get("metrics") if isinstance(sources.data, dict) else None
-    ranges = {}
-    for name, bounds in (found or {}).items() if isinstance(found, dict) else ():
-        if isinstance(bounds, dict):
-            least, most = bounds.get("min"), bounds.get("max")
-            if isinstance(least, int | float) and isinstance(most, int | float):
-                ranges[name] = (float(least), float(most))
-    return ranges
 
 
 # ── examples ──
@@ -124,7 +134,7 @@ def _try(document: Document, place: Place, ruleset: Ruleset, rule: str, example:
     if issues:
         return issues
     try:
-        decision = explain(ruleset, _received(body))
+        decision = decided(ruleset, received(body))
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         return [document.issue(place, f"no feedback: {'.'.join(map(str, first['loc']))}: {first['msg']}")]
@@ -142,7 +152,7 @@ def _try(document: Document, place: Place, ruleset: Ruleset, rule: str, example:
     ]
 
 
-def _received(body: Mapping[str, Any]) -> dict[str, Any]:
+def received(body: Mapping[str, Any]) -> dict[str, Any]:
     """As it would come from ingest. An example may say when it came, for rules that ask about the time."""
     given = {"source": EXAMPLE_SOURCE, **body}
     when = _Moment.model_validate({"received_at": given.pop("received_at", None)})
@@ -150,16 +160,33 @@ def _received(body: Mapping[str, Any]) -> dict[str, Any]:
     return feedback.model_dump(mode="json", exclude_none=True) | when.model_dump(mode="json", exclude_none=True)
 
 
+class Change(BaseModel):
+    """Who wrote these rules, and why; for the history (`flywheel rules history`)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Annotated[str, StringConstraints(min_length=1, max_length=320)] | None = None
+    why: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = None
+
+
 class _Moment(BaseModel):
     received_at: AwareDatetime | None = None
 
 
 def _of(decision: Mapping[str, Any], name: str) -> Any:
-    return decision["sentiment"]["label"] if name == "sentiment" else decision[name]
+    match name:
+        case "sentiment":
+            return decision["sentiment"]["label"]
+        case "emotion":
+            return (decision["emotion"] or {"label": "none"})["label"]
+        case "urgency":
+            return [one["cause"] for one in decision["urgency"]]
+        case _:
+            return decision.get(name)
 
 
 def _as_expected(wanted: Any, came: Any) -> bool:
-    """Of tags and watchers, at least those named."""
+    """Of tags, watchers and urgency, at least those named."""
     if isinstance(came, list):
         return all(item in came for item in (wanted if isinstance(wanted, list) else [wanted]))
     if isinstance(came, str) and isinstance(wanted, bool):

@@ -7,7 +7,7 @@ could hold. A rule that names nothing of the kind is always asked.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,8 @@ from services.router.actions import Draft
 from services.router.conditions import Condition, Facts, Path, Scalar, at, comparable
 from services.router.lexicons import LEXICON
 from services.router.matcher import Matcher
+from services.router.model.judge import Judge
+from services.router.model.leanings import LEANINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,12 @@ class Step:
     params: Any
     apply: Callable[[Draft, Any], None]
     says: str
+
+
+class Term(NamedTuple):
+    text: str
+    forgiven: bool
+    """It may have a letter wrong."""
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -62,8 +70,14 @@ class Ruleset:
     examples: int
     """How many were proved on load."""
     metrics: Mapping[str, tuple[float, float]]
+    terms: tuple[Term, ...]
+    """What the rules look for, by its number in `Scan.terms`."""
     matcher: Matcher
+    leanings_from: int
+    """The matcher's terms from this number on are those of `model.leanings`, in their order."""
     index: "Index"
+    judge: Judge | None = None
+    """What was learnt; None while nobody has taught anything, and then the words of the lexicons judge alone."""
 
     def matching(self, facts: Facts) -> "list[Rule]":
         """The rules that hold, in their order, up to the first that decides."""
@@ -128,7 +142,7 @@ def compiled(
     teams: Sequence[str],
     default_team: str,
     rules: Sequence[Rule],
-    terms: Sequence[str],
+    terms: Sequence[Term],
     metrics: Mapping[str, tuple[float, float]],
     examples: int,
 ) -> Ruleset:
@@ -140,6 +154,14 @@ def compiled(
         tuple(rules),
         examples,
         metrics,
-        Matcher(terms, LEXICON),
+        tuple(terms),
+        matcher_of(terms),
+        len(terms),
         index_of(rules),
     )
+
+
+def matcher_of(terms: Sequence[Term]) -> Matcher:
+    """For the rules' terms, and behind them the words that lean towards a team."""
+    forgiven = [number for number, term in enumerate(terms) if term.forgiven]
+    return Matcher([*(term.text for term in terms), *(word for word, _ in LEANINGS)], LEXICON, forgiven)

@@ -9,8 +9,8 @@ from services.router.classify import FAINT, Prior, classify
 from services.router.feedback import Score
 from services.router.lexicons import LEXICON
 from services.router.matcher import Matcher
-from services.router.text import folded_utf8
 from shared.events.feedback import METRIC_RANGES
+from shared.folding import folded_utf8
 
 MATCHER = Matcher([], LEXICON)
 

@@ -7,7 +7,7 @@ import pytest
 
 from services.router.judge import Outcome, judge, judge_all
 from services.router.outputs import spliced
-from services.router.route import route
+from services.router.route import route, see
 from services.router.seen import SeenIds
 from shared.events.dead_letter import whole
 from shared.events.envelope import Envelope
@@ -242,6 +242,22 @@ def test_many_are_judged_as_each_of_them_is_alone() -> None:
     assert judge_all(many, SeenIds(10_000, 0), RULES, NOW) == alone
     assert [outcome.what for outcome in alone[::3]] == ["routed", "routed"]
     assert all(outcome.what != "routed" for outcome in alone[1:3])
+
+
+def test_one_that_cannot_be_judged_ahead_takes_nobody_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = see
+
+    def crash(looked: Any, ruleset: Any) -> Any:
+        if any(feedback.text == "poison" for feedback, _ in looked):
+            raise ZeroDivisionError
+        return real(looked, ruleset)
+
+    monkeypatch.setattr("services.router.judge.see", crash)
+    monkeypatch.setattr("services.router.route.see", crash)
+    poison = record(value(text="poison"), offset=1, id="3f2504e0-4f89-41d3-9a0c-0305e82c3302")
+    found = judge_all([record(), poison], SeenIds(10_000, 0), RULES, NOW)
+    assert [outcome.what for outcome in found] == ["routed", "dead-letter"]
+    assert found[1].detail.startswith("crash: an unexpected ZeroDivisionError")
 
 
 def test_bad_headers_with_an_id_count_alike_for_us_and_for_whoever_rebuilds_the_map() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.router.lexicons import LEXICON, Entry
 from services.router.matcher import BadTerm, Matcher, pattern
-from services.router.text import fold, folded_utf8, in_word, is_hangul
+from shared.folding import fold, folded_utf8, in_word, is_hangul
 
 
 @pytest.mark.parametrize(

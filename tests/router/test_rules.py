@@ -10,9 +10,9 @@ from services.router.classify import classify
 from services.router.conditions import Facts, matches
 from services.router.feedback import Unreadable, convert
 from services.router.route import explain
-from services.router.text import fold, folded_utf8
 from shared.config import STARTER, config_of, read_dir
 from shared.config.document import ConfigError
+from shared.folding import folded_utf8
 from tests.router.rulesets import config, ruleset
 
 BODY = {
@@ -62,6 +62,12 @@ def holds(when: str, **changes: Any) -> bool:
         ("{text: {matches: ['^x', 'TEXT$']}}", True),
         ("{text: {matches: 'some？'}}", False),  # a full-width question mark is no syntax
         ("{text: {contains: some, matches: '^x'}}", False),
+        ("{text: {says: some}}", True),
+        ("{text: {says: [other, some], contains: title}}", True),
+        ("{text: {contains: titel}}", False),
+        ("{text: {contains: titel, typos: 1}}", True),
+        ("{text: {contains: titel, typos: 0}}", False),
+        ("{text: {says: [titel], typos: 1}}", True),
         ("{field: attributes.form, equals: ideas}", True),
         ("{field: attributes.form, equals: idea}", False),
         ("{field: attributes.form, in: [a, IDEAS]}", True),
@@ -139,7 +145,7 @@ rules:
     ],
 )
 def test_what_folding_takes_from_a_text_it_takes_from_a_pattern(pattern: str, text: str, found: bool) -> None:
-    assert (matches(pattern).search(fold(text)) is not None) is found
+    assert (matches(pattern).search(folded_utf8(text)) is not None) is found
 
 
 @pytest.mark.parametrize("declared", ["zh", "zh-CN", "zh_CN", "ZH-hant"])
@@ -169,6 +175,13 @@ def test_nobody_assigns_so_the_default_team_owns_it_and_what_matched_still_appli
     )
     assert (found["watchers"], found["tags"]) == (["sales"], ["t"])
     assert "default.team" in {reason["code"] for reason in found["reasons"]}
+
+
+def test_a_tier_is_set_where_a_rule_says_so_and_else_not_written_at_all() -> None:
+    rules = ruleset("rules: [{name: t, when: {text: {contains: some}}, then: [{set_tier: vip}]}]")
+    assert explain(rules, BODY)["tier"] == "vip"
+    assert "tier" not in explain(rules, BODY | {"text": "other"})
+    assert explain(rules, BODY)["priority"] == explain(ruleset(), BODY)["priority"]  # it is the case's, and no haste
 
 
 def test_a_discarded_one_goes_to_nobody_and_says_why() -> None:
@@ -212,13 +225,13 @@ def test_a_discarded_one_goes_to_nobody_and_says_why() -> None:
             "rules:\n  - name: a\n    when: {more_than: 20, tag: x}\n    then: [{assign: sales}]",
             3,
             12,
-            "not supported yet",
+            "stands under",
         ),
         (
             "rules:\n  - name: a\n    when: {text: {contains: x}, per: 1h}\n    then: [{assign: sales}]",
             3,
             33,
-            "not supported yet",
+            "stands under",
         ),
         (
             "rules:\n  - name: a\n    when: {field: atributes.x, equals: 1}\n    then: [{assign: sales}]",
@@ -258,6 +271,36 @@ def test_a_discarded_one_goes_to_nobody_and_says_why() -> None:
             "at_least or at_most",
         ),
         ("rules:\n  - name: a\n    when: {text: {matches: '(?=x)'}}\n    then: [{assign: sales}]", 3, 19, "RE2"),
+        ("rules:\n  - name: a\n    when: {text: {typos: 1}}\n    then: [{assign: sales}]", 3, 19, "contains or says"),
+        (
+            "rules:\n  - name: a\n    when: {text: {contains: refund, typos: 2}}\n    then: [{assign: sales}]",
+            3,
+            37,
+            "0 or 1",
+        ),
+        (
+            "rules:\n  - name: a\n    when: {text: {contains: [bug, 退款退款退款, refund*], typos: 1}}\n"
+            "    then: [{assign: sales}]",
+            3,
+            53,
+            "five letters",
+        ),
+        (
+            "lexicons: {billing: [invoice]}\nrules:\n  - name: a\n"
+            "    when: {text: {contains: [{lexicon: biling}]}}\n    then: [{assign: sales}]",
+            4,
+            31,
+            'did you mean "billing"?',
+        ),
+        (
+            "rules:\n  - name: a\n    when: {text: {contains: {lexicon: x}}}\n    then: [{assign: sales}]",
+            3,
+            19,
+            'no lexicon "x", and none of any other name',
+        ),
+        ("lexicons: {billing: []}\nrules: []", 1, 12, "a list of words"),
+        ("lexicons: {billing: [invoice, '\u200b']}\nrules: []", 1, 31, "nothing is left"),
+        ("lexicons: [billing]\nrules: []", 1, 1, "a mapping is wanted"),
         ("rules:\n  - name: a\n    when: {text: {contains: ['', x]}}\n    then: [{assign: sales}]", 3, 19, "a word"),
         ("rules:\n  - name: a\n    when: {text: {contains: [5]}}\n    then: [{assign: sales}]", 3, 19, "in quotes"),
         (
@@ -441,7 +484,7 @@ def test_asking_only_the_candidates_finds_what_asking_all_finds(
         text = "\n".join(part for part in (feedback.title, feedback.text) if part)
         scan = loaded.matcher.scan(folded_utf8(text))
         prior = classify(scan, feedback.scores or [], loaded.metrics)
-        facts = Facts(feedback, scan, prior, "zh", "normal")
+        facts = Facts(feedback, scan, prior, "zh", "normal", prior.causes)
         asked = [rule.name for rule in loaded.matching(facts)]
         assert asked == [rule.name for rule in loaded.rules if rule.when.holds(facts)]
         for rule in loaded.matching(facts):
@@ -452,3 +495,37 @@ def test_the_version_is_that_of_all_files() -> None:
     first = config("rules: []")
     assert ruleset("rules: []").version == first.version
     assert ruleset("rules: [] # other").version != first.version
+
+
+PEOPLE = """
+default_team: support
+teams: [{name: support, members: [{email: Li@example.com}]}, {name: sales}]
+rotas: [{name: on-call, members: [li@example.com]}]
+"""
+
+
+def test_a_rule_hands_to_a_person_or_a_rota_beside_the_team() -> None:
+    rules = """
+rules:
+  - {name: late, when: {text: {contains: late}}, then: [{assign: sales}, {rota: on-call}]}
+  - {name: li, when: {text: {contains: secret}}, then: [{assign_to: LI@example.com}], examples: [{text: secret, expect: {person: li@example.com, team: support}}]}
+"""
+    found = ruleset(rules, teams=PEOPLE)
+    decided = explain(found, {"source": "web", "text": "it is late"})
+    assert (decided["team"], decided["rota"], decided.get("person")) == ("sales", "on-call", None)
+    decided = explain(found, {"source": "web", "text": "a secret"})
+    assert (decided["person"], decided["decided_by"]) == ("li@example.com", "default"), "no person decides the team"
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("assign_to: lo@example.com", 'there is no person "lo@example.com": did you mean "li@example.com"?'),
+        ("rota: on-cal", 'there is no rota "on-cal": did you mean "on-call"?'),
+    ],
+)
+def test_whom_nobody_knows_nothing_is_handed_to(step: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ruleset(f"rules:\n  - name: a\n    when: {{all: []}}\n    then: [{{{step}}}]", teams=PEOPLE)
+    (issue,) = caught.value.issues
+    assert (issue.line, issue.column, said in issue.message) == (4, 13, True)

@@ -1,77 +1,9 @@
-"""Folding, words and languages, as tables; folding is idempotent whatever it is given."""
-
-import unicodedata
+"""Languages, as tables."""
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from services.router import text as text_module
-from services.router.text import fold, folded_utf8, in_word, language_of, primary
-
-
-@pytest.mark.parametrize(
-    ("written", "folded"),
-    [
-        ("Hello World", "hello world"),
-        ("Ｈｅｌｌｏ，Ｗｏｒｌｄ！", "hello,world!"),
-        ("Crème Brûlée", "creme brulee"),
-        ("STRASSE Straße", "strasse strasse"),
-        ("ﬁne", "fine"),
-        ("don’t “quote”", 'don\'t "quote"'),
-        ("希望增加，深色模式…", "希望增加,深色模式..."),
-        ("a\r\n  b\tc\u3000d", "a b c d"),
-        ("in\u00advisi\u200bble\ufeff", "invisible"),
-        ("ｶﾞｯｺｳ", "ガッコウ"),
-        ("がっこう", "がっこう"),  # the voiced mark is no accent: か is another letter
-        ("ไม่ดี", "ไม่ดี"),  # nor are the vowels of Thai
-        ("Ёлка", "елка"),
-        ("İstanbul", "istanbul"),
-        ("Nguyễn", "nguyen"),
-        ("한국어", "한국어"),
-        ("①②", "12"),
-        ("doesn`t doesn´t doesn＇t doesn｀t", "doesn't doesn't doesn't doesn't"),
-        ("Łódź Øl Đà Nẵng Ærø ışık cœur", "lodz ol da nang aero isik coeur"),  # no normal form takes these apart
-        ("", ""),
-    ],
-)
-def test_fold(written: str, folded: str) -> None:
-    assert fold(written) == folded
-
-
-@given(st.text())
-@example("⇍")
-@example("ΐ")
-@example("ẛ")
-def test_folding_twice_is_folding_once(written: str) -> None:
-    assert fold(fold(written)) == fold(written)
-
-
-@given(st.text(alphabet=st.characters(codec="utf-8")) | st.text(alphabet="aZé，。！你好ガ \n‘\u200b…👍"))
-def test_every_path_folds_alike(written: str) -> None:
-    slow = " ".join(text_module._fold_slowly(written).split())
-    assert fold(written) == slow
-
-
-def test_every_single_character_folds_to_what_needs_no_more_folding() -> None:
-    for code in [*range(0xD800), *range(0xE000, 0x30000)]:
-        char = chr(code)
-        folded = fold(f"a{char}a")
-        assert fold(folded) == folded, f"U+{code:04X} {unicodedata.name(char, '')}"
-
-
-@given(st.text(), st.text())
-def test_case_and_composition_make_no_difference(left: str, right: str) -> None:
-    word = f"Café{left}É{right}"
-    assert fold(unicodedata.normalize("NFD", word)) == fold(unicodedata.normalize("NFC", word))
-
-
-@pytest.mark.parametrize(
-    ("char", "part"),
-    [(char, True) for char in "aé9_я한ß"] + [(char, False) for char in "我かカไ 。-👍"],
-)
-def test_what_continues_a_word(char: str, part: bool) -> None:
-    assert in_word(char) is part
+from services.router.text import language_of, primary
+from shared.folding import folded_utf8
 
 
 @pytest.mark.parametrize(

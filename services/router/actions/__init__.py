@@ -8,10 +8,12 @@ the rules, and the actions within a rule, are written; a later one may overrule 
 """
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 from pydantic import BaseModel
+
+Name = tuple[Literal["team", "person", "rota"], str]
 
 
 class Draft(msgspec.Struct):
@@ -22,6 +24,9 @@ class Draft(msgspec.Struct):
     tags: list[str] = []
     priority: str | None = None
     follow_up: bool | None = None
+    tier: str | None = None
+    person: str | None = None
+    rota: str | None = None
     discarded: str | None = None
     """Why nobody gets it."""
 
@@ -35,8 +40,8 @@ class Action(Protocol):
     def apply(self, draft: Draft, params: Any) -> None:
         """Write the decision into the draft."""
 
-    def teams(self, params: Any) -> Iterable[str]:
-        """The teams it names: each must exist."""
+    def names(self, params: Any) -> Iterable[Name]:
+        """What it names of teams.yaml: each must be there."""
 
     def says(self, params: Any) -> str:
         """What was done, for the reasons: "assigned to product"."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pydantic import RootModel
 
-from services.router.actions import Draft
+from services.router.actions import Draft, Name
 from shared.config.teams import TeamName
 
 
@@ -16,8 +16,8 @@ def apply(draft: Draft, params: Params) -> None:
     draft.team = params.root
 
 
-def teams(params: Params) -> Iterable[str]:
-    return (params.root,)
+def names(params: Params) -> Iterable[Name]:
+    return (("team", params.root),)
 
 
 def says(params: Params) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import RootModel, StringConstraints
 
-from services.router.actions import Draft
+from services.router.actions import Draft, Name
 
 
 class Params(RootModel[Annotated[str, StringConstraints(min_length=1, max_length=200)]]):
@@ -16,7 +16,7 @@ def apply(draft: Draft, params: Params) -> None:
     draft.discarded = params.root
 
 
-def teams(params: Params) -> Iterable[str]:
+def names(params: Params) -> Iterable[Name]:
     return ()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pydantic import RootModel, StrictBool
 
-from services.router.actions import Draft
+from services.router.actions import Draft, Name
 
 
 class Params(RootModel[StrictBool]):
@@ -15,7 +15,7 @@ def apply(draft: Draft, params: Params) -> None:
     draft.follow_up = params.root
 
 
-def teams(params: Params) -> Iterable[str]:
+def names(params: Params) -> Iterable[Name]:
     return ()
 
 

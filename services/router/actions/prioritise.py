@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from pydantic import RootModel
 
-from services.router.actions import Draft
+from services.router.actions import Draft, Name
 from shared.events.feedback import Priority
 
 
@@ -16,7 +16,7 @@ def apply(draft: Draft, params: Params) -> None:
     draft.priority = params.root
 
 
-def teams(params: Params) -> Iterable[str]:
+def names(params: Params) -> Iterable[Name]:
     return ()
 
 

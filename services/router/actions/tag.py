@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, RootModel, StringConstraints
 
-from services.router.actions import Draft, one_or_more
+from services.router.actions import Draft, Name, one_or_more
 
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\s,]+$")]
 
@@ -19,7 +19,7 @@ def apply(draft: Draft, params: Params) -> None:
     draft.tags.extend(tag for tag in params.root if tag not in draft.tags)
 
 
-def teams(params: Params) -> Iterable[str]:
+def names(params: Params) -> Iterable[Name]:
     return ()
 
 

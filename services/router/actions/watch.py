@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, RootModel
 
-from services.router.actions import Draft, one_or_more
+from services.router.actions import Draft, Name, one_or_more
 from shared.config.teams import TeamName
 
 
@@ -17,8 +17,8 @@ def apply(draft: Draft, params: Params) -> None:
     draft.watchers.extend(team for team in params.root if team not in draft.watchers)
 
 
-def teams(params: Params) -> Iterable[str]:
-    return params.root
+def names(params: Params) -> Iterable[Name]:
+    return (("team", team) for team in params.root)
 
 
 def says(params: Params) -> str:
