@@ -155,6 +155,8 @@ class Answers:
         if not trail:
             return None
         first, last = trail[0], trail[-1]
+        if first.case.erased:
+            return None  # whoever holds the link is nobody that we know
         return _Found(last, first if another(first.names, last.names) else last)
 
     async def _declined(self, case: Case) -> bool:
@@ -215,5 +217,5 @@ def _customer(held: Held) -> dict[str, str]:
     found: dict[str, str] = {}
     if case.customer is not None and (personal.email or "").strip().lower() != case.customer:
         found["id"] = case.customer
-    more = {"email": personal.email, "name": personal.name, "tier": case.tier}
+    more = {"email": personal.email, "name": personal.name, "tier": case.tier, "account_id": case.account}
     return found | {name: value for name, value in more.items() if value}

@@ -14,7 +14,7 @@ import asyncpg
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from services.closer import commands
+from services.closer import commands, corrections
 from services.closer.case import Case, IllegalTransition, InvalidCommand, decide
 from services.closer.commands import Command
 from services.closer.lists import (
@@ -28,10 +28,12 @@ from services.closer.lists import (
     read_status,
     whole,
 )
-from services.closer.lookups import also_told, others_to_tell, unsubscribed_of
-from services.closer.notify import another
+from services.closer.lookups import also_told, name_of, others_to_tell, unsubscribed_of
+from services.closer.notify import Contact, Notification, another, notify
 from services.closer.policy import Policies, Subject
 from services.closer.records import is_uuid
+from services.closer.render import MailContext, mail
+from services.closer.shown import CasePage, CaseWhole, MailPreview, NotificationPage, SlaExplained
 from services.closer.store import Effects, Held, Unit
 from services.closer.transactions import Driver
 from shared.auth import Principal, needs
@@ -40,7 +42,8 @@ from shared.database import Database
 from shared.events.feedback import TEXT_MAX_CHARS, Priority
 from shared.links import Links
 from shared.telemetry import get_logger
-from shared.web.problems import Problem, not_found
+from shared.web.problems import Problem, invalid_field, not_found
+from shared.web.routes import answers
 
 CONFLICTS_TRIED = 2
 
@@ -92,6 +95,10 @@ class AnswerBody(_Body):
     language: _Language | None = None
 
 
+class PreviewBody(AnswerBody):
+    declined: bool = False
+
+
 class Merge(_Body):
     into: str = Field(description="The id of the case that goes on.")
 
@@ -107,25 +114,31 @@ class Desk:
         self._policies = policies
         self._teams = teams
 
-    async def do(self, principal: Principal, case_id: str, if_match: str | None, body: Any, verb: str) -> Held:
+    async def do(
+        self, principal: Principal, case_id: str, if_match: str | None, body: Any, verb: str, name: str | None = None
+    ) -> Held:
+        """`name`: who does it, as colleagues know them; without it, the key's. Raises `Problem`."""
         if not is_uuid(case_id):
             raise not_found("no case has this id")
         for _ in range(CONFLICTS_TRIED):
             # Another case of its key was opened between our look and our write: now it is there to be seen.
             with contextlib.suppress(asyncpg.UniqueViolationError):
-                return await self._do(principal, case_id, if_match, body, verb)
-        return await self._do(principal, case_id, if_match, body, verb)
+                return await self._do(principal, case_id, if_match, body, verb, name)
+        return await self._do(principal, case_id, if_match, body, verb, name)
 
-    async def _do(self, principal: Principal, case_id: str, if_match: str | None, body: Any, verb: str) -> Held:
+    async def _do(
+        self, principal: Principal, case_id: str, if_match: str | None, body: Any, verb: str, name: str | None
+    ) -> Held:
         async with self._unit.work() as (driver, effects):
             held, other, told_too = await self._locked(driver, principal, case_id, body, verb)
             _matches(if_match, held.case)
             # Colleagues see a name; the topic that is kept for good gets the key's id.
             actor = principal.key_id
-            effects.names = {actor: await _name_of(driver, principal)}
+            effects.names = {actor: name or await name_of(driver, principal)}
             effects.also = told_too
             effects.unsubscribed = await unsubscribed_of(driver, [held, *told_too.values()])
             also = await others_to_tell(driver, self._unit.cases, held, other) if other is not None else ()
+            team = held.case.team
             try:
                 command = self._command(held.case, other, body, verb, effects.now)
                 self._act(effects, held, other, also, command, actor)
@@ -133,6 +146,8 @@ class Desk:
                 raise _illegal(error) from None
             except InvalidCommand as error:
                 raise Problem(422, "invalid-request", "The request is not valid.", str(error)) from None
+            if held.case.team != team:
+                await corrections.moved(driver, effects, held, actor)
         _log.info(
             f"case.{verb}",
             case_id=case_id,
@@ -143,6 +158,34 @@ class Desk:
             traceparent=held.traceparent,
         )
         return held
+
+    async def preview(self, principal: Principal, case_id: str, body: "PreviewBody") -> dict[str, Any]:
+        """The mail that this answer would be; nothing is written. Raises as the verb itself would."""
+        async with self._unit.transactions.begin() as driver:
+            found = await self._unit.cases.as_they_are(driver, [case_id] if is_uuid(case_id) else [])
+            held = found.get(case_id)
+            if held is None or held.case.workspace != principal.workspace:
+                raise not_found("no case has this id")
+            unsubscribed = bool(await unsubscribed_of(driver, [held]))
+            words = await driver.fetchval(
+                "SELECT value->>'text' FROM closer.feedback WHERE workspace = $1 AND id = $2",
+                held.case.workspace,
+                held.first_feedback_id,
+            )
+        verb = commands.Decline if body.declined else commands.Resolve
+        try:
+            outcome = decide(held.case, verb(body.answer, body.language), self._unit.clock.now(), principal.key_id)
+        except IllegalTransition as error:
+            raise _illegal(error) from None
+        personal = held.personal
+        contact = Contact(personal.email, personal.name, personal.locale, unsubscribed)
+        every = [notify(outcome.case, event, contact) for event in outcome.events]
+        owed = next((one for one in every if one is not None), None)
+        if not isinstance(owed, Notification):
+            return {"to": None, "withheld": owed.reason if owed is not None else "", "subject": None, "html": None}
+        context = MailContext(words, body.answer, body.language or held.case.language, "#", "#")
+        shown = mail(owed, context)
+        return {"to": owed.to, "withheld": None, "subject": shown.subject, "html": shown.html}
 
     def _act(
         self,
@@ -157,7 +200,7 @@ class Desk:
         effects.record(held, decide(before, command, effects.now, actor))
         if isinstance(command, commands.Merge | commands.Reopen) and held.case.state == "merged" and other is not None:
             if not other.case.unfinished:
-                raise _invalid("into", f"is finished ({other.case.state}); merge into an unfinished one")
+                raise invalid_field("into", f"is finished ({other.case.state}); merge into an unfinished one")
             # The case that goes on says so too, and owes the customer the answer.
             join = commands.Join(
                 held.first_feedback_id,
@@ -255,7 +298,7 @@ def routes_for(
     writing = Annotated[Principal, Depends(needs("cases:write"))]
     case_path = Annotated[str, Path(description="The case's id.")]
 
-    @routes.get("/v1/cases")
+    @routes.get("/v1/cases", **answers(CasePage))
     async def list_cases(
         principal: reading,
         team: str | None = None,
@@ -271,14 +314,14 @@ def routes_for(
         wanted = Wanted.read(team, state, assignee, customer, breached, q)
         return await page(database, links, principal.workspace, wanted, cursor, read_limit(limit))
 
-    @routes.get("/v1/cases/{case_id}")
+    @routes.get("/v1/cases/{case_id}", **answers(CaseWhole))
     async def one_case(case_id: case_path, principal: reading, response: Response) -> dict[str, Any]:
         """One case with its timeline, its clocks, what was said, and who was told. `ETag`: its version."""
         found = await whole(database, principal.workspace, case_id)
         response.headers["ETag"] = f'"{found["version"]}"'
         return found
 
-    @routes.get("/v1/notifications")
+    @routes.get("/v1/notifications", **answers(NotificationPage))
     async def list_notifications(
         principal: reading,
         status: Annotated[
@@ -292,7 +335,7 @@ def routes_for(
         wanted = read_status(status)
         return await notifications(database, links, principal.workspace, wanted, cursor, read_limit(limit))
 
-    @routes.get("/v1/sla/explain")
+    @routes.get("/v1/sla/explain", **answers(SlaExplained))
     async def explain(
         principal: reading,
         team: str,
@@ -302,16 +345,21 @@ def routes_for(
     ) -> dict[str, Any]:
         """What would be due when, by the configuration in force."""
         if team not in teams():
-            raise _invalid("team", "is not a team")
+            raise invalid_field("team", "is not a team")
         try:
             when = datetime.fromisoformat(at)
         except ValueError:
-            raise _invalid("at", "must be a time such as 2026-10-01T09:00:00+08:00") from None
+            raise invalid_field("at", "must be a time such as 2026-10-01T09:00:00+08:00") from None
         if when.tzinfo is None:
-            raise _invalid("at", "needs a zone: 2026-10-01T09:00:00+08:00")
+            raise invalid_field("at", "needs a zone: 2026-10-01T09:00:00+08:00")
         if when.year not in YEARS:
-            raise _invalid("at", f"must lie in the years {YEARS.start} to {YEARS.stop - 1}")
+            raise invalid_field("at", f"must lie in the years {YEARS.start} to {YEARS.stop - 1}")
         return policies().explain(Subject(team, priority, tier), when)
+
+    @routes.post("/v1/cases/{case_id}/preview", **answers(MailPreview))
+    async def preview(case_id: case_path, principal: writing, body: PreviewBody) -> dict[str, Any]:
+        """The mail that the customer would get by this answer, or why they would get none. Nothing is written or sent."""
+        return await desk.preview(principal, case_id, body)
 
     def add(verb: str, body_type: type[_Body], means: str) -> None:
         needs_body = any(member.is_required() for member in body_type.model_fields.values())
@@ -340,6 +388,7 @@ def routes_for(
             name=f"{verb}_case",
             summary=means,
             description=means,
+            **answers(CaseWhole),
         )
 
     for verb, body_type, means in _VERBS:
@@ -390,14 +439,4 @@ def _illegal(error: IllegalTransition) -> Problem:
 
 
 def _no_such_other() -> Problem:
-    return _invalid("into", "is not a case of yours")
-
-
-def _invalid(field: str, message: str) -> Problem:
-    return Problem(422, "invalid-request", "The request is not valid.", errors=[{"field": field, "message": message}])
-
-
-async def _name_of(driver: Driver, principal: Principal) -> str:
-    """Who did it, as people know them: the key's name."""
-    name = await driver.fetchval("SELECT name FROM shared.api_key WHERE id = $1", principal.key_id)
-    return str(name) if name else principal.key_id
+    return invalid_field("into", "is not a case of yours")

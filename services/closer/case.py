@@ -1,6 +1,6 @@
 """(case, command, now) → (case, events): every transition of a case, in one place.
 
-`TABLE` is the law: which verb is legal in which state and where it leads. Documents, the legal verbs of a 409 and
+`shared.events.case.TABLE` is the law: which verb is legal in which state and where it leads. Documents, the legal verbs of a 409 and
 the tests are read from it. A command that the table does not allow raises `IllegalTransition`, which names what
 is allowed. Every event has the next number of its case (from 1, without gaps). What an event says in `data` goes
 to a topic that is kept for good: ids, states, times, tags and reasons. Words and addresses stand in `private`,
@@ -16,7 +16,7 @@ part of a cycle, the collector need not look through it (`gc=False`).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,8 +27,10 @@ from services.closer.commands import (
     Also,
     Assign,
     Command,
+    Correct,
     CustomerSaid,
     Decline,
+    Erase,
     Join,
     Merge,
     Note,
@@ -41,6 +43,7 @@ from services.closer.commands import (
     Resume,
     Silence,
     Telling,
+    Thanked,
     Tick,
     Told,
     Untold,
@@ -48,7 +51,7 @@ from services.closer.commands import (
 )
 from services.closer.sla import Clocks
 from shared.errors import Rejected
-from shared.events.case import UNFINISHED, State
+from shared.events.case import ANSWERED, BY_VERB, FINISHED, TABLE, UNFINISHED, By, State, Transition, legal_verbs
 from shared.events.envelope import rfc3339
 from shared.events.feedback import Priority
 
@@ -65,6 +68,7 @@ __all__ = [
     "By",
     "Case",
     "Command",
+    "Correct",
     "CustomerSaid",
     "Decline",
     "Event",
@@ -83,6 +87,7 @@ __all__ = [
     "Resume",
     "Silence",
     "Telling",
+    "Thanked",
     "Tick",
     "Told",
     "Transition",
@@ -95,50 +100,11 @@ __all__ = [
     "open_case",
 ]
 
-FINISHED: frozenset[State] = frozenset({"resolved", "declined", "notified", "confirmed", "assumed"})
-ANSWERED: frozenset[State] = frozenset({"resolved", "declined"})
 SYSTEM = "system"
 CUSTOMER = "customer"
 
-By = Literal["person", "customer", "system"]
 _RANK: Mapping[str, int] = {"low": 0, "normal": 1, "high": 2, "urgent": 3}
 _NOTHING: Mapping[str, Any] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    verb: str
-    sources: frozenset[State]
-    to: State | None
-    """None: the state stays as it is."""
-    by: By
-    means: str
-
-
-TABLE: tuple[Transition, ...] = (
-    Transition("acknowledge", frozenset({"open", "reopened"}), "acknowledged", "person", "somebody has seen it"),
-    Transition("assign", frozenset({"open", "acknowledged", "reopened"}), "in_progress", "person", "somebody does it"),
-    Transition("reassign", UNFINISHED, None, "person", "another team, or another person"),
-    Transition("note", UNFINISHED, None, "person", "a word among colleagues"),
-    Transition("wait", frozenset({"in_progress"}), "waiting_on_customer", "person", "the customer is asked"),
-    Transition("resume", frozenset({"waiting_on_customer"}), "in_progress", "person", "the work goes on"),
-    Transition("resolve", UNFINISHED, "resolved", "person", "done: what we did"),
-    Transition("decline", UNFINISHED, "declined", "person", "not done: why not"),
-    Transition("merge", UNFINISHED, "merged", "person", "goes on in another case"),
-    Transition("reopen", FINISHED, "reopened", "person", "not solved after all"),
-    Transition("join", UNFINISHED, None, "customer", "more feedback of the same customer on the same theme"),
-    Transition("told", ANSWERED, "notified", "system", "the customer was told"),
-    Transition("untold", ANSWERED, None, "system", "the customer cannot be told"),
-    Transition("yes", frozenset({"notified"}), "confirmed", "customer", "the customer says that it is solved"),
-    Transition("silence", frozenset({"notified"}), "assumed", "system", "told, and no word since"),
-    Transition("no", FINISHED, "reopened", "customer", "the customer says that it is not solved"),
-)
-_BY_VERB: Mapping[str, Transition] = {transition.verb: transition for transition in TABLE}
-
-
-def legal_verbs(state: State, by: By = "person") -> tuple[str, ...]:
-    """What may be done to a case in this state."""
-    return tuple(t.verb for t in TABLE if t.by == by and state in t.sources)
 
 
 class IllegalTransition(Rejected):
@@ -179,9 +145,13 @@ class Case(Struct, frozen=True, gc=False):
     kind: str = ""
     """Of the feedback that opened it: policies are chosen by it."""
     tier: str | None = None
+    account: str | None = None
+    """`customer.account_id` of the feedback that opened it."""
     language: str = "und"
     """What the customer wrote in."""
     assignee: str | None = None
+    rota: str | None = None
+    """Whose turn it was had it first. Team, person and rota stand beside each other: taking a case erases neither."""
     history: bool = False
     """Imported: no mails, no clocks; until feedback of today joins it."""
     clocks: Clocks | None = None
@@ -203,6 +173,8 @@ class Case(Struct, frozen=True, gc=False):
     """Of the first one, whatever came of it."""
     assume_at: datetime | None = None
     """When silence is taken for content."""
+    erased: bool = False
+    """Nothing is known of its customer any more, and nothing can be said to them."""
     sequence: int = 0
     """The number of the last event."""
     version: int = 0
@@ -270,6 +242,10 @@ def open_case(command: Open, now: datetime, actor: str = SYSTEM) -> Outcome:
         data["policy"] = command.snapshot.policy
     if command.linked_to is not None:
         data["linked_to"] = command.linked_to
+    if command.rota is not None:
+        data["rota"] = command.rota
+    # Handed to somebody who has not seen it yet: the promise to acknowledge it runs on.
+    private = {"to": command.assignee} if command.assignee is not None else _NOTHING
     case = Case(
         id=command.case_id,
         workspace=command.workspace,
@@ -282,14 +258,17 @@ def open_case(command: Open, now: datetime, actor: str = SYSTEM) -> Outcome:
         opened_at=now,
         kind=command.kind,
         tier=command.tier,
+        account=command.account,
         language=command.language,
+        assignee=command.assignee,
+        rota=command.rota,
         history=command.history,
         clocks=clocks,
         linked_to=command.linked_to,
         sequence=1,
         version=1,
     )
-    return Outcome(case, (Event(1, now, "opened", "open", command.team, actor, "", data, _NOTHING),))
+    return Outcome(case, (Event(1, now, "opened", "open", command.team, actor, "", data, private),))
 
 
 def decide(case: Case, command: Command, now: datetime, actor: str = SYSTEM) -> Outcome:
@@ -352,7 +331,7 @@ class _Change:
 
     def to(self, verb: str) -> State:
         """Where the verb leads from here. Raises `IllegalTransition`."""
-        transition = _BY_VERB[verb]
+        transition = BY_VERB[verb]
         if self.case.state not in transition.sources:
             raise IllegalTransition(verb, self.case.state)
         return transition.to or self.case.state
@@ -468,10 +447,21 @@ def _reassign(change: _Change, command: Reassign) -> None:
     change.to("reassign")
     case = change.case
     team = command.team or case.team
-    # A person belongs to a team: who has it now keeps it only within that team.
+    # A person belongs to a team: who has it now keeps it only within that team, and so does a rota.
     assignee = command.to or (case.assignee if team == case.team else None)
+    rota = case.rota if team == case.team else None
     data = {"from": case.team, "team": team} if team != case.team else {}
-    change.record("reassigned", data=data, private={"to": assignee}, team=team, assignee=assignee)
+    change.record(
+        "reassigned", command.reason, data=data, private={"to": assignee}, team=team, assignee=assignee, rota=rota
+    )
+
+
+def _correct(change: _Change, command: Correct) -> None:
+    """In any state: whoever learns from it does not mind, and an unfinished case goes by what is right from now on. Its
+    clocks keep the policy that they started with."""
+    fields = {name: command.said[name] for name in ("kind", "priority") if name in command.said}
+    data = {"feedback_id": command.feedback_id, **command.said}
+    change.record("corrected", data=data, **(fields if change.case.unfinished else {}))
 
 
 def _note(change: _Change, command: Note) -> None:
@@ -661,6 +651,32 @@ def _untold(change: _Change, command: Untold) -> None:
         change.record(what, command.reason, data)
 
 
+_FOLLOWS = {"answer": "said with the yes", "praise": "praise of a customer who had been told"}
+
+
+def _thanked(change: _Change, command: Thanked) -> None:
+    data = {"feedback_id": command.feedback_id, "why": command.why}
+    change.record("thanked", _FOLLOWS[command.why], data, {"to": command.person} if command.person else _NOTHING)
+
+
+def _erase(change: _Change, command: Erase) -> None:
+    """Nobody can be told: what is promised falls away, neither kept nor broken, and no silence is taken for content."""
+    case = change.case
+    fields: dict[str, Any] = {"erased": True, "assume_at": None}
+    if case.unfinished and not command.goes_on:
+        fields |= {
+            "state": "declined",
+            "resolved_at": change.now,
+            "untold": "erased",
+            "clocks": change.clocks(change.resume, change.stop(*sla.TARGETS, met=False)),
+        }
+    elif case.state in ANSWERED:
+        fields |= {"untold": "erased", "clocks": change.clocks(change.stop("tell_customer", met=False))}
+    if not command.goes_on:
+        fields["answer"] = None
+    change.record("erased", "the customer was erased", **fields)
+
+
 def _silence(change: _Change, _: Silence) -> None:
     state = change.to("silence")
     change.record("assumed", "told, and no word since", state=state, assume_at=None, actor=SYSTEM)
@@ -677,6 +693,7 @@ _HANDLERS: Mapping[type, Callable[[_Change, Any], None]] = {
     Acknowledge: _acknowledge,
     Assign: _assign,
     Reassign: _reassign,
+    Correct: _correct,
     Note: _note,
     Wait: _wait,
     Resume: _resume,
@@ -689,5 +706,7 @@ _HANDLERS: Mapping[type, Callable[[_Change, Any], None]] = {
     Told: _told,
     Untold: _untold,
     Silence: _silence,
+    Thanked: _thanked,
+    Erase: _erase,
     Tick: _tick,
 }

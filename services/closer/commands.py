@@ -1,8 +1,9 @@
 """What can be asked of a case: by a person, by its customer, by the service itself. What it makes of it: `case.py`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -10,6 +11,8 @@ from services.closer.sla import ClockSnapshot
 from shared.events.feedback import Priority
 
 NotificationKind = Literal["heard", "answered", "declined"]
+Why = Literal["answer", "praise"]
+"""Said with the yes on the customer's page, or by a customer who had been told."""
 
 
 class Open(Struct, frozen=True, gc=False):
@@ -28,11 +31,15 @@ class Open(Struct, frozen=True, gc=False):
     snapshot: ClockSnapshot | None
     """None for history: no clocks."""
     tier: str | None = None
+    account: str | None = None
     language: str = "und"
     history: bool = False
     linked_to: str | None = None
     kind: str = ""
     tags: tuple[str, ...] = ()
+    assignee: str | None = None
+    """Whom a rule hands it to, or whose turn it is."""
+    rota: str | None = None
 
 
 class Promise(Struct, frozen=True):
@@ -83,8 +90,19 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class Reassign:
+    """`reason`: a sentence of ours, for the topic too."""
+
     team: str | None = None
     to: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Correct:
+    """What the router should have made of one of its feedback: some of `team`, `kind`, `sentiment`, `priority`, `tags`."""
+
+    feedback_id: str
+    said: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +202,28 @@ class Tick:
     """Time has passed: warn, breach, escalate, assume: whatever is due."""
 
 
+@dataclass(frozen=True, slots=True)
+class Thanked:
+    """The customer praises what was done about it. `person`: whose work it was."""
+
+    feedback_id: str
+    why: Why
+    person: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Whose case it is was erased. `goes_on`: it is another customer's too, who still waits for the answer."""
+
+    goes_on: bool = False
+
+
 Command = (
     Join
     | Acknowledge
     | Assign
     | Reassign
+    | Correct
     | Note
     | Wait
     | Resume
@@ -201,5 +236,7 @@ Command = (
     | Told
     | Untold
     | Silence
+    | Thanked
+    | Erase
     | Tick
 )

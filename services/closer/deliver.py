@@ -11,7 +11,7 @@ A kill can leave at most `CLOSER_DELIVERIES` messages unknown, for no more are c
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import uuid4
@@ -355,6 +355,7 @@ class Deliverer:
         async with self._unit.work() as (driver, effects):
             now = effects.now
             cases = await self._unit.cases.by_id(driver, sorted({claim.notification.case_id for claim, _ in done}))
+            done = [(claim, await self._without_words(cases, claim, result)) for claim, result in done]
             ends = [(claim, result, *self._end(claim, result, now)) for claim, result in done]
             found = await driver.fetch(_RECORD, *zip(*(_row(*end, now) for end in ends), strict=True))
             held = {str(row["token"]) for row in found}
@@ -372,6 +373,16 @@ class Deliverer:
                     _log.error("notification.claim_lost", notification=claim.notification.dedup_key, outcome=outcome)
         for claim, result, outcome in recorded:
             _tell(claim, result, outcome)
+
+    async def _without_words(self, cases: Mapping[str, Held], claim: Claim, result: Result) -> Result:
+        """Of a customer who was erased while it was being sent: a mail server's answer may repeat the address, and a mail that
+        is a file is one of ours."""
+        notification = claim.notification
+        if not cases[notification.case_id].case.erased:
+            return result
+        channel = next(c for c in self._channels.values() if c.name == notification.channel)
+        await channel.forget(notification.dedup_key)
+        return replace(result, detail="", provider_id=None)
 
     def _end(self, claim: Claim, result: Result, now: datetime) -> tuple[Outcome, datetime | None]:
         """What is recorded, and when it is tried again."""
@@ -436,6 +447,8 @@ def _way(channel: str) -> str:
 def _not_to_be_sent(row: Any, held: Held, answered: Case, gone: frozenset[tuple[str, str]]) -> str | None:
     """What has changed since the message was owed. `answered`: the case itself, or the one that it was merged into."""
     case = held.case
+    if case.erased:
+        return "erased"
     if not held.personal.email:
         return "no-address"
     if any((case.workspace, name) in gone for name in names_of(case.customer, held.personal.email)):

@@ -5,14 +5,27 @@ decides one after the other, on what was read and on what the earlier ones of th
 from collections.abc import Sequence
 from datetime import datetime
 
+from services.closer.activity import done
 from services.closer.case import Case, IllegalTransition, Outcome, decide, open_case
-from services.closer.commands import CustomerSaid, Join, Open, Promise
-from services.closer.lookups import answers, known_feedback, last_finished, others_to_tell, who_unsubscribed
+from services.closer.commands import CustomerSaid, Join, Open, Promise, Thanked
+from services.closer.erased import NOTHING_KEPT, Known, who_was_erased
+from services.closer.lookups import (
+    KnownFeedback,
+    answers,
+    known_feedback,
+    last_finished,
+    last_turns,
+    others_to_tell,
+    tiers_of,
+    who_unsubscribed,
+)
 from services.closer.notify import another, names_of
 from services.closer.policy import Policies, Subject
-from services.closer.records import MERGES_FOLLOWED, DecisionRead, Feedback, Routing, case_id_of
+from services.closer.records import MERGES_FOLLOWED, DecisionRead, Feedback, Routing, Value, Watched, case_id_of
+from services.closer.rotas import Rotas
 from services.closer.sla import ClockSnapshot
 from services.closer.store import Cases, Effects, Held, Personal
+from services.closer.thanks import WITHIN, followed, told_lately, who_handled, why_thanks
 from services.closer.transactions import Driver
 from shared.events.identity import Pseudonyms
 from shared.telemetry import new_traceparent
@@ -29,22 +42,37 @@ class Desk:
         cases: Cases,
         policies: Policies,
         pseudonyms: Pseudonyms,
+        rotas: Rotas,
     ) -> None:
         self._cases = cases
+        self._rotas = rotas
         self._policies = policies
         self._pseudonyms = pseudonyms
         self._driver = driver
         self.effects = effects
         self._outcomes = outcomes
-        self._known: dict[tuple[str, str], tuple[str, str | None]] = {}
+        self._known: dict[tuple[str, str], KnownFeedback] = {}
+        self._erased = Known(pseudonyms, {})
         self._open: dict[tuple[str, str], Held] = {}
         """(workspace, case key) → the unfinished case."""
         self._by_id: dict[str, Held] = {}
         self._finished: dict[tuple[str, str], str] = {}
         self._said: dict[tuple[str, str], tuple[str, int]] = {}
         """An answer from the page → which case's, and which answer of ours it judges."""
+        self._tiers: dict[tuple[str, str], str] = {}
+        """(workspace, account) → its tier, of those whose events say none."""
+        self._told: dict[tuple[str, str], Sequence[tuple[datetime, str]]] = {}
+        """(workspace, customer) → when they were told of the answer to which case, of those who praise."""
+        self._last: dict[tuple[str, str], str | None] = {}
+        """(workspace, rota) → who had the last turn."""
         self._keys: dict[int, tuple[str, str]] = {}
         self._promises: dict[tuple[str, str, str | None, str, str, int], ClockSnapshot] = {}
+
+    async def look_who_was_erased(
+        self, feedback: Sequence[Feedback], watched: Sequence[Watched], decisions: Sequence[DecisionRead]
+    ) -> None:
+        """Before anything of them is taken, and after the batch's positions are moved, on which an erasure waits."""
+        self._erased = await who_was_erased(self._driver, self._pseudonyms, feedback, watched, decisions)
 
     async def prepare(self, batch: Sequence[Feedback]) -> None:
         """Everything that the decisions need, in a handful of reads a workspace, of which there is one as a rule."""
@@ -63,10 +91,20 @@ class Desk:
         driver = self._driver
         known = await known_feedback(driver, workspace, [f.value.id for f in batch])
         self._known.update({(workspace, identity): found for identity, found in known.items()})
+        await self._learn_tiers(workspace, [f.value for f in batch])
+        if rotas := {rota for f in batch if (rota := f.value.routing.rota) and not f.value.routing.history}:
+            turns = await last_turns(driver, workspace, rotas)
+            self._last.update({(workspace, name): last for name, last in turns.items()})
         on_page = [f.value.id for f in batch if f.loop is not None]
         if on_page:
             said = await answers(driver, workspace, on_page)
             self._said.update({(workspace, identity): judged for identity, judged in said.items()})
+        praise = [f for f in batch if why_thanks(f, self._is_answer(f)) == "praise"]
+        if praise:
+            customers = sorted({f.customer for f in praise if f.customer is not None})
+            since = min(f.value.received_at for f in praise) - WITHIN
+            told = await told_lately(driver, workspace, customers, since)
+            self._told.update({(workspace, customer): cases for customer, cases in told.items()})
         keys = {self._key_of(f)[1]: None for f in batch if f.value.routing.follow_up and not self._is_answer(f)}
         if not keys:
             return
@@ -78,6 +116,22 @@ class Desk:
             finished = await last_finished(driver, workspace, without)
             self._finished.update({(workspace, key): case_id for key, case_id in finished.items()})
 
+    async def _learn_tiers(self, workspace: str, values: Sequence[Value]) -> None:
+        untiered = {value.customer.account_id for value in values if value.customer and not value.customer.tier}
+        tiers = await tiers_of(self._driver, workspace, {account for account in untiered if account})
+        self._tiers.update({(workspace, account): tier for account, tier in tiers.items()})
+
+    async def watched(self, batch: Sequence[Watched]) -> None:
+        """Copies of watching teams: their subscriptions are told, and that is all."""
+        if self.effects.tellings is None:
+            return
+        for workspace in {one.value.workspace for one in batch}:
+            await self._learn_tiers(workspace, [one.value for one in batch if one.value.workspace == workspace])
+        for one in batch:
+            if self._erased.has(one.value):
+                continue
+            self.effects.tellings.routed(one.value, one.record, one.traceparent, self._tier_of(one.value))
+
     async def take(self, feedback: Feedback) -> None:
         value = feedback.value
         identity = (value.workspace, value.id)
@@ -85,7 +139,11 @@ class Desk:
         if known is not None:
             self._again(feedback, known)
             return
-        self._known[identity] = (feedback.bodyhash, feedback.customer)
+        if self._erased.has(value):
+            self._count("erased", value.id)
+            self._decided(feedback, "erased", NOTHING_KEPT)
+            return
+        self._known[identity] = KnownFeedback(feedback.bodyhash, feedback.customer)
         if self._is_answer(feedback):
             case_id = await self._answered(feedback)
         elif value.routing.follow_up:
@@ -93,7 +151,12 @@ class Desk:
         else:
             case_id = None
             self._count("counted", value.id)
+        await self._thank(feedback)
         record = feedback.record
+        if self.effects.tellings is not None:
+            self.effects.tellings.routed(value, record, feedback.traceparent, self._tier_of(value))
+        if self.effects.counted is not None:
+            self.effects.counted.take(value)
         self.effects.feedback.append(
             (
                 value.workspace,
@@ -108,6 +171,7 @@ class Desk:
                 record.timestamp_ms,
                 feedback.traceparent,
                 record.value.decode(),
+                self.effects.now,
             )
         )
 
@@ -128,23 +192,37 @@ class Desk:
                 record.offset,
             )
         )
+        deed = decision.deed
+        if deed is not None and self._erased.has_deed(value.workspace, deed, value.decided_at):
+            deed = None
+        row = done(value, deed) if deed is not None else None
+        if row is not None:
+            self.effects.activity.append(row)
 
-    def _again(self, feedback: Feedback, known: tuple[str, str | None]) -> None:
+    def _again(self, feedback: Feedback, known: KnownFeedback) -> None:
         """The id has had its effect. The same words of the same customer are a repeat; others are a conflict, and the
-        first stays."""
-        value, record = feedback.value, feedback.record
-        if known == (feedback.bodyhash, feedback.customer):
+        first stays. What was erased comes back by neither."""
+        value = feedback.value
+        if known.erased:
+            self._count("erased", value.id)
+            return
+        if (known.bodyhash, known.customer) == (feedback.bodyhash, feedback.customer):
             self._count("repeat", value.id)
             return
         self._count("conflict", value.id)
-        what = "customer" if known[1] != feedback.customer else "body"
+        what = "customer" if known.customer != feedback.customer else "body"
+        self._decided(feedback, "conflict", f"the id was already there with another {what}; the first stays")
+
+    def _decided(self, feedback: Feedback, decision: str, reason: str) -> None:
+        """Found here, beside what the router decided."""
+        value, record = feedback.value, feedback.record
         self.effects.decisions.append(
             (
                 value.workspace,
                 value.id,
-                "conflict",
+                decision,
                 None,
-                f"the id was already there with another {what}; the first stays",
+                reason,
                 self.effects.now,
                 record.topic,
                 record.partition,
@@ -163,7 +241,7 @@ class Desk:
         value, case = feedback.value, held.case
         promise = None
         if case.history and not value.routing.history:
-            tier = (value.customer.tier if value.customer is not None else None) or case.tier
+            tier = self._tier_of(value) or case.tier
             subject = Subject(case.team, value.routing.priority, tier, value.routing.kind, case.theme)
             snapshot = self._policies.snapshot(subject, value.received_at)
             promise = Promise(value.received_at, snapshot, heard=True)
@@ -176,7 +254,7 @@ class Desk:
     def _opened(self, feedback: Feedback, key: tuple[str, str]) -> str:
         value = feedback.value
         routing, customer = value.routing, value.customer
-        tier = customer.tier if customer is not None else None
+        tier = self._tier_of(value)
         outcome = open_case(
             Open(
                 case_id=case_id_of(value.id, value.received_at),
@@ -190,11 +268,14 @@ class Desk:
                 received_at=value.received_at,
                 snapshot=None if routing.history else self._promise(routing, tier, value.received_at),
                 tier=tier,
+                account=customer.account_id if customer is not None else None,
                 language=routing.language,
                 history=routing.history,
                 linked_to=self._finished.get(key),
                 kind=routing.kind,
                 tags=tuple(routing.tags),
+                assignee=self._whose(feedback),
+                rota=routing.rota,
             ),
             self.effects.now,
         )
@@ -207,6 +288,29 @@ class Desk:
         self.effects.record(held, outcome)
         self._count("opened", value.id)
         return held.case.id
+
+    def _whose(self, feedback: Feedback) -> str | None:
+        """Whom a rule hands it to, or whose turn it is; nobody for history, which is done."""
+        value = feedback.value
+        person, rota = value.routing.person, value.routing.rota
+        if value.routing.history:
+            return None
+        if rota is None:
+            return self._rotas.there(person, self.effects.now) if person is not None else None
+        place = (value.workspace, rota)
+        whose = self._rotas.whose(rota, self._last[place], self.effects.now)
+        if whose is not None:
+            self._last[place] = self.effects.turns[place] = whose
+        return whose
+
+    def _tier_of(self, value: Value) -> str | None:
+        """What a rule set, else the event's own, else the account's as it is now."""
+        customer = value.customer
+        if value.routing.tier:
+            return value.routing.tier
+        if customer is None or customer.tier or not customer.account_id:
+            return customer.tier if customer is not None else None
+        return self._tiers.get((value.workspace, customer.account_id))
 
     def _promise(self, routing: Routing, tier: str | None, at: datetime) -> ClockSnapshot:
         """Policy and calendar for a clock that starts then; asked once a batch for all that are alike."""
@@ -264,6 +368,26 @@ class Desk:
             self._open.pop(key, None)
             self._finished[key] = held.case.id
         return held.case.id
+
+    async def _thank(self, feedback: Feedback) -> None:
+        """Praise is passed on to who handled the case that it follows."""
+        value = feedback.value
+        why = why_thanks(feedback, self._is_answer(feedback))
+        case_id = None
+        if why == "answer":
+            case_id = feedback.loop.case_id if feedback.loop is not None else None
+        elif why == "praise":
+            case_id = followed(self._told.get((value.workspace, feedback.customer or ""), ()), value.received_at)
+        if why is None or case_id is None:
+            return
+        _, held = await self._case(value.workspace, case_id)
+        person = await who_handled(self._driver, held)
+        outcome = decide(held.case, Thanked(value.id, why, person), self.effects.now, "customer")
+        # With a yes, the words stand on the step before.
+        words = value.text if why == "praise" else None
+        self.effects.record(held, outcome, words=words, feedback_id=value.id)
+        case = held.case
+        self.effects.thanks.append((case.workspace, value.id, case.id, case.team, person, why, self.effects.now))
 
     async def _case(self, workspace: str, case_id: str) -> tuple[Held, Held]:
         """The case, and the one that goes on: where it was merged, maybe earlier in this batch."""

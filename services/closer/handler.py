@@ -24,13 +24,15 @@ from typing import Any
 import asyncpg
 
 from services.closer import metrics
+from services.closer.check import InForce
+from services.closer.counting import Counted
 from services.closer.desk import Desk
-from services.closer.policy import Policies
 from services.closer.positions import move, stored_positions
 from services.closer.records import (
     DecisionRead,
     Feedback,
     Poison,
+    Watched,
     read,
     workspace_of,
 )
@@ -57,6 +59,9 @@ DEFECTS_IN_A_ROW = 20
 
 _log = get_logger("closer")
 
+Place = tuple[str, int, int]
+"""(topic, partition, offset)"""
+
 
 def ours(topic: str) -> bool:
     """The routed topic of a team, the decisions, or what is sent again, of any workspace (another's name stands before,
@@ -72,6 +77,7 @@ class Batch:
     expected: dict[TopicPartition, int]
     following: dict[TopicPartition, int] = field(default_factory=dict)
     feedback: list[Feedback] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
     decisions: list[DecisionRead] = field(default_factory=list)
     poison: list[tuple[Record, Poison]] = field(default_factory=list)
     passed: int = 0
@@ -99,7 +105,7 @@ class Handler:
         self._snapshots = snapshots
         self._batch_records = batch_records
         self._cases = Cases(snapshots)
-        self._policies: Policies | None = None
+        self._found: InForce | None = None
         self._positions: dict[TopicPartition, int] = {}
         self._topics: frozenset[str] = frozenset()
         self._consumer: Consumer | None = None
@@ -107,6 +113,8 @@ class Handler:
         self._reader: Reader | None = None
         self._committed_at = 0.0
         self._defects = 0
+        self._buried: set[Place] = set()
+        """Whose dead letter is written, and whose position has not moved yet: what is tried again is not buried again."""
         self._draining = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -115,8 +123,8 @@ class Handler:
 
     # ── configuration ──
 
-    def configure(self, policies: Policies) -> None:
-        self._policies = policies
+    def configure(self, found: InForce) -> None:
+        self._found = found
 
     async def resubscribe(self) -> None:
         """A team may have come or gone: read the routed topics that there are."""
@@ -274,8 +282,11 @@ class Handler:
         """On the dead-letter topic before anything moves. `Rejected` ends the process: the position stands."""
         assert self._producer is not None
         for record, why in poison:
+            if record[:3] in self._buried:
+                continue
             letter = dead_letter_of(record, service="closer", reason=why.slug, detail=str(why))
             await self._producer.append(letter.messages(workspace_of(record.topic)))
+            self._buried.add(record[:3])
             metrics.EVENTS.labels("dead_letter").inc()
             _log.error("handler.dead_letter", record=_place(record), reason=why.slug, detail=str(why))
 
@@ -293,6 +304,7 @@ class Handler:
                 effects, outcomes = await self._decide(driver, batch)
                 await effects.write(driver, self._snapshots)
         self._snapshots.remember(effects.snapshots)
+        self._buried.difference_update(record[:3] for record in records)
         for tp, position in batch.following.items():
             if self._positions.get(tp) == batch.expected[tp]:
                 self._positions[tp] = position
@@ -323,6 +335,9 @@ class Handler:
                 batch.passed += 1
             elif isinstance(found, Feedback):
                 batch.feedback.append(found)
+            elif isinstance(found, Watched):
+                batch.passed += 1
+                batch.watched.append(found)
             else:
                 batch.decisions.append(found)
         return batch
@@ -330,15 +345,20 @@ class Handler:
     async def _decide(self, driver: Driver, batch: Batch) -> tuple[Effects, dict[str, list[str]]]:
         now = self._clock.now()
         outcomes: dict[str, list[str]] = {}
-        assert self._policies is not None, "configure() comes before run()"
-        desk = Desk(driver, Effects(now), outcomes, self._cases, self._policies, self._pseudonyms)
+        found = self._found
+        assert found is not None, "configure() comes before run()"
+        effects = Effects(now, subscribers=found.subscribers)
+        effects.counted = Counted(found.signals) if found.signals else None
+        desk = Desk(driver, effects, outcomes, self._cases, found.policies, self._pseudonyms, found.rotas)
+        await desk.look_who_was_erased(batch.feedback, batch.watched, batch.decisions)
         if batch.feedback:
             await desk.prepare(batch.feedback)
             for feedback in batch.feedback:
                 await desk.take(feedback)
         for decision in batch.decisions:
             desk.note(decision)
-        return desk.effects, outcomes
+        await desk.watched(batch.watched)
+        return effects, outcomes
 
     # ── Listener ──
 
@@ -362,6 +382,7 @@ class Handler:
             if position < bounds[tp][0]:
                 _log.error("handler.gap", topic=tp.topic, partition=tp.partition, missed=bounds[tp][0] - position)
         self._positions.update({**stored, **lost})
+        self._buried = {place for place in self._buried if place[:2] not in positions}
         return {tp: max(self._positions[tp], bounds[tp][0]) for tp in positions}
 
     async def revoked(self, partitions: Sequence[TopicPartition]) -> None:

@@ -11,12 +11,13 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.closer.case import legal_verbs
 from services.closer.records import MERGES_FOLLOWED, is_uuid
 from shared.database import Database
-from shared.events.case import State
+from shared.events.case import State, legal_verbs
 from shared.events.envelope import rfc3339
+from shared.events.notification import NotificationStatus
 from shared.links import Links
+from shared.search import question
 from shared.web.problems import Problem, malformed, not_found
 
 DEFAULT_LIMIT = 50
@@ -25,12 +26,12 @@ MAX_Q_CHARS = 200
 CURSOR = "cases-cursor"
 STATES: frozenset[str] = frozenset(get_args(State))
 NOTIFICATIONS_CURSOR = "notifications-cursor"
-STATUSES = ("pending", "sending", "sent", "withheld", "failed", "unknown")
+STATUSES = get_args(NotificationStatus)
 
 _COLUMNS = (
-    "id, customer, team, theme, state, assignee, priority, tier, language, policy, opened_at, updated_at,"
+    "id, customer, team, theme, state, assignee, rota, priority, tier, language, policy, opened_at, updated_at,"
     " acknowledged_at, resolved_at, told_at, confirmed_at, assumed_at, reopened_count, answer, untold, merged_into,"
-    " linked_to, history, breached, due_at, first_feedback_id, version"
+    " linked_to, history, breached, due_at, first_feedback_id, version, account_id"
 )
 
 
@@ -77,13 +78,8 @@ def read_limit(limit: str | None) -> int:
     return int(limit)
 
 
-# Without an index: `q` reads what was said in the workspace, from the newest on, which is fine for tens of thousands.
 _Q = """
-(id IN (SELECT f.case_id FROM closer.feedback f WHERE f.workspace = :workspace AND f.case_id IS NOT NULL
-        AND (f.value->>'text' ILIKE :q OR f.value->>'title' ILIKE :q))
- OR id IN (SELECT t.case_id FROM closer.timeline t WHERE t.workspace = :workspace
-           AND (convert_from(t.personal, 'UTF8')::jsonb->>'text' ILIKE :q
-                OR convert_from(t.personal, 'UTF8')::jsonb->>'answer' ILIKE :q)))
+id IN (SELECT case_id FROM published.search WHERE workspace = :workspace AND words @@ CAST(:q AS tsquery))
 """
 
 
@@ -102,14 +98,14 @@ async def page(
         where.append("breached" if wanted.breached else "NOT breached")
     if wanted.q is not None:
         where.append(_Q)
-        values["q"] = "%" + re.sub(r"([\\%_])", r"\\\1", wanted.q) + "%"
+        values["q"] = question(wanted.q) or ""
     if cursor is not None:
         where.append("id < CAST(:after AS uuid)")
         values["after"] = _after(links, cursor, wanted)
     statement = f"SELECT {_COLUMNS} FROM published.cases WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"  # noqa: S608
     async with database.transaction() as connection:
         rows = (await connection.execute(text(statement), values)).mappings().all()
-    items = [_plain(row) for row in rows[:limit]]
+    items = [plain(row) for row in rows[:limit]]
     more = len(rows) > limit
     next_cursor = links.sign(CURSOR, f"{wanted.digest}/{items[-1]['id']}") if more else None
     return {"items": items, "next_cursor": next_cursor}
@@ -119,7 +115,7 @@ def _after(links: Links, cursor: str, wanted: Wanted) -> str:
     payload = links.read(CURSOR, cursor, None)
     digest, _, after = (payload or "").partition("/")
     if digest != wanted.digest or not is_uuid(after):
-        raise _foreign_cursor()
+        raise foreign_cursor()
     return after
 
 
@@ -131,7 +127,7 @@ async def whole(database: Database, workspace: str, case_id: str) -> dict[str, A
     async with database.transaction() as connection:
 
         async def rows(statement: str) -> list[dict[str, Any]]:
-            return [_plain(row) for row in (await connection.execute(text(statement), values)).mappings()]
+            return [plain(row) for row in (await connection.execute(text(statement), values)).mappings()]
 
         found = await rows(f"SELECT {_COLUMNS} FROM published.cases WHERE id = :id AND workspace = :workspace")  # noqa: S608
         if not found:
@@ -223,7 +219,7 @@ async def notifications(
     )
     async with database.transaction() as connection:
         rows = (await connection.execute(text(statement), values)).mappings().all()
-    items = [_plain(row) for row in rows[:limit]]
+    items = [plain(row) for row in rows[:limit]]
     last = items[-1] if len(rows) > limit else None
     key = f"{status or ''}/{last['case_id']}/{last['kind']}/{last['generation']}" if last is not None else None
     return {"items": items, "next_cursor": links.sign(NOTIFICATIONS_CURSOR, key) if key is not None else None}
@@ -232,15 +228,15 @@ async def notifications(
 def _after_notification(links: Links, cursor: str, status: str | None) -> dict[str, Any]:
     parts = (links.read(NOTIFICATIONS_CURSOR, cursor, None) or "").split("/")
     if len(parts) != 4 or parts[0] != (status or ""):
-        raise _foreign_cursor()
+        raise foreign_cursor()
     return {"case_id": parts[1], "kind": parts[2], "generation": int(parts[3])}
 
 
-def _foreign_cursor() -> Problem:
+def foreign_cursor() -> Problem:
     return malformed("cursor: take it from `next_cursor` of the page before, with the same filters")
 
 
-def _plain(row: Any) -> dict[str, Any]:
+def plain(row: Any) -> dict[str, Any]:
     """As JSON: times as we write them, ids as text."""
     return {
         name: rfc3339(value) if isinstance(value, datetime) else str(value) if type(value).__name__ == "UUID" else value

@@ -4,11 +4,14 @@ One array and a plain `=` beside it: twice as quick as a join with the pairs.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from services.closer.case import Also, goes_along
 from services.closer.notify import another
 from services.closer.store import Cases, Held
 from services.closer.transactions import Driver
+from shared.auth import Principal
 
 
 async def who_unsubscribed(driver: Driver, workspace: str, names: Iterable[str]) -> frozenset[str]:
@@ -33,12 +36,59 @@ async def unsubscribed_of(driver: Driver, cases: Iterable[Held]) -> frozenset[tu
     return frozenset(found)
 
 
-async def known_feedback(driver: Driver, workspace: str, ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
-    """Id → (body hash, customer) of those that had their effect."""
+class KnownFeedback(NamedTuple):
+    bodyhash: str
+    customer: str | None
+    erased: bool = False
+    """Its customer was, and nothing of it is left that could be compared."""
+
+
+async def known_feedback(driver: Driver, workspace: str, ids: Sequence[str]) -> dict[str, KnownFeedback]:
+    """By id, those that had their effect."""
     rows = await driver.fetch(
-        "SELECT id, bodyhash, customer FROM closer.feedback WHERE workspace = $1 AND id = ANY($2)", workspace, ids
+        "SELECT id, bodyhash, customer, value->'routing' ? 'erased' AS erased FROM closer.feedback"
+        " WHERE workspace = $1 AND id = ANY($2)",
+        workspace,
+        ids,
     )
-    return {str(row["id"]): (row["bodyhash"], row["customer"]) for row in rows}
+    return {str(row["id"]): KnownFeedback(row["bodyhash"], row["customer"], row["erased"]) for row in rows}
+
+
+async def erased_at(driver: Driver, workspace: str, keys: Iterable[str]) -> dict[tuple[str, str], datetime]:
+    """(kind, pseudonym) → when that customer, or whoever had that address, was erased."""
+    rows = await driver.fetch(
+        "SELECT kind, key, at FROM closer.erased WHERE workspace = $1 AND key = ANY($2)", workspace, list(keys)
+    )
+    return {(row["kind"], row["key"]): row["at"] for row in rows}
+
+
+async def tiers_of(driver: Driver, workspace: str, accounts: Iterable[str]) -> dict[str, str]:
+    """Account → its tier, of those that have one."""
+    wanted = list(accounts)
+    if not wanted:
+        return {}
+    rows = await driver.fetch(
+        "SELECT id, tier FROM closer.account WHERE workspace = $1 AND id = ANY($2) AND tier IS NOT NULL",
+        workspace,
+        wanted,
+    )
+    return {row["id"]: row["tier"] for row in rows}
+
+
+async def last_turns(driver: Driver, workspace: str, rotas: Iterable[str]) -> dict[str, str | None]:
+    """Rota → who had its last turn; locked until the turns of this batch are written."""
+    wanted = sorted(rotas)
+    await driver.execute(
+        "INSERT INTO closer.rota (workspace, name) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING",
+        workspace,
+        wanted,
+    )
+    rows = await driver.fetch(
+        "SELECT name, last FROM closer.rota WHERE workspace = $1 AND name = ANY($2) ORDER BY name FOR UPDATE",
+        workspace,
+        wanted,
+    )
+    return {row["name"]: row["last"] for row in rows}
 
 
 async def last_finished(driver: Driver, workspace: str, keys: Sequence[str]) -> dict[str, str]:
@@ -87,3 +137,11 @@ async def others_to_tell(driver: Driver, cases: Cases, merged: Held, into: Held)
             fresh.append(one)
             told.update(other.names)
     return tuple(fresh)
+
+
+async def name_of(driver: Driver, principal: Principal) -> str:
+    """Who did it, as people know them."""
+    if principal.name:
+        return principal.name
+    name = await driver.fetchval("SELECT name FROM shared.api_key WHERE id = $1", principal.key_id)
+    return str(name) if name else principal.key_id

@@ -13,7 +13,7 @@ from msgspec import Struct
 from services.closer.case import Case, Event, NotificationKind
 from shared.events.identity import customer_of
 
-Reason = Literal["history", "unsubscribed", "no-address"]
+Reason = Literal["erased", "history", "unsubscribed", "no-address"]
 MailLanguage = Literal["en", "zh"]
 LANGUAGES: tuple[MailLanguage, ...] = ("en", "zh")
 _KINDS: dict[str, NotificationKind] = {"opened": "heard", "resolved": "answered", "declined": "declined"}
@@ -63,6 +63,8 @@ def notify(
     # "We heard you" belongs to the case, not to its generation: it is opened once.
     generation = 1 if kind == "heard" else generation or case.generation
     key = dedup_key(case.workspace, case.id, kind, generation)
+    if case.erased:
+        return Withheld(kind, key, "erased", case.workspace, case.id, generation)
     if case.history:
         return Withheld(kind, key, "history", case.workspace, case.id, generation)
     if contact.unsubscribed:

@@ -17,19 +17,11 @@ from services.closer.calendar import Calendar, UnknownHolidays, calendar_of, sta
 from services.closer.sla import TARGETS, ClockSnapshot, Duration, Target
 from shared.config import Config
 from shared.config.document import ConfigError, Document, Issue, Path
-from shared.config.teams import Team, Teams, read_teams
+from shared.config.teams import FILE, Team, Teams, read_teams
 from shared.events.feedback import Priority
 
 DEFAULT_WARN_AT_PERCENT = 75
 DEFAULT_ASSUME_AFTER = Duration(14, "d")
-
-
-def _duration(value: Any) -> Any:
-    if isinstance(value, Duration):
-        return value
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a duration: write 30m, 8h, 3d or 2w")  # noqa: TRY004
-    return Duration.parse(value)
 
 
 def _percent(value: Any) -> Any:
@@ -43,7 +35,7 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-_Duration = Annotated[Duration, BeforeValidator(_duration)]
+_Duration = Annotated[Duration, BeforeValidator(Duration.read)]
 _Several = BeforeValidator(_several)
 
 
@@ -161,7 +153,7 @@ def read_policies(document: Document, teams: Teams) -> Policies:
 
 def check(config: Config) -> Policies:
     """sla.yaml, and the calendars of teams.yaml. Raises `ConfigError` with every issue."""
-    teams_document = config.document("teams.yaml")
+    teams_document = config.document(FILE, but="subscribe")
     teams = read_teams(teams_document)
     issues = _calendar_issues(teams_document, teams)
     try:

@@ -23,6 +23,7 @@ from shared.log import Record
 from shared.topics import DEFAULT_WORKSPACE, REDRIVE
 
 LOOP_SOURCE = "loop"
+NOTED = "activity.noted"
 MERGES_FOLLOWED = 10
 """From a case to the one that it was merged into, and on."""
 
@@ -72,6 +73,11 @@ class Routing(Struct, frozen=True, gc=False):
     reasons: Raw
     rule: str | None = None
     history: bool = False
+    tier: _Label | None = None
+    """That a rule set, instead of the customer's own."""
+    person: _Label | None = None
+    """Whom a rule hands it to."""
+    rota: _Label | None = None
 
 
 class Score(Struct, frozen=True, gc=False):
@@ -112,6 +118,17 @@ class Decided(Struct, frozen=True):
     of: str | None = None
 
 
+class Deed(Struct, frozen=True):
+    """What a customer did: the members of the event, beside the decision that it was noted."""
+
+    customer: Customer
+    activity: _Label
+    received_at: _Time | None = None
+    occurred_at: _Time | None = None
+    source: _Label = ""
+    attributes: Raw = Raw(b"{}")
+
+
 class LoopAnswer(Struct, frozen=True):
     """`attributes.loop` of an answer given on the customer's page."""
 
@@ -135,18 +152,38 @@ class Feedback(Struct, frozen=True, gc=False):
     traceparent: str
 
 
+class Watched(Struct, frozen=True, gc=False):
+    """A watching team's copy: another team's to look after."""
+
+    record: Record
+    value: Value
+    traceparent: str
+
+
 class DecisionRead(Struct, frozen=True):
     record: Record
     value: Decided
+    deed: Deed | None = None
+    """Of activity that was noted."""
 
 
 _value = msgspec.json.Decoder(Value)
 _decided = msgspec.json.Decoder(Decided)
+_deed = msgspec.json.Decoder(Deed)
 _loop = msgspec.json.Decoder(_Loop)
 
 
-def read(record: Record) -> Feedback | DecisionRead | None:
-    """None: a watcher's copy, an event type that we do not know yet, or sent again for another service. Raises `Poison`."""
+def value_of(stored: str) -> Value | None:
+    """A value as `closer.feedback` keeps it; None where that does not hold all of it any more."""
+    try:
+        found: Value = _value.decode(stored)
+    except msgspec.MsgspecError:
+        return None
+    return found
+
+
+def read(record: Record) -> Feedback | Watched | DecisionRead | None:
+    """None: an event type that we do not know yet, or sent again for another service. Raises `Poison`."""
     headers = dict(record.headers)
     if record.topic.endswith(REDRIVE) and headers.get(REDRIVE_FOR) != b"closer":
         return None
@@ -156,17 +193,18 @@ def read(record: Record) -> Feedback | DecisionRead | None:
     if kind == FEEDBACK_DECIDED:
         decided: Decided = _decoded(_decided, record)
         _in_its_own(record, decided.workspace)
-        return DecisionRead(record, decided)
+        return DecisionRead(record, decided, _decoded(_deed, record) if decided.decision == NOTED else None)
     if not kind:
         raise Poison("not-an-event", "header ce_type is missing")
     return None
 
 
-def _feedback(record: Record, headers: dict[str, bytes]) -> Feedback | None:
+def _feedback(record: Record, headers: dict[str, bytes]) -> Feedback | Watched:
     value: Value = _decoded(_value, record)
     _in_its_own(record, value.workspace)
+    traceparent = headers.get("traceparent", b"").decode("latin-1")
     if value.routing.role == "watcher":
-        return None
+        return Watched(record, value, traceparent)
     routing = value.routing
     if not (math.isfinite(routing.confidence) and math.isfinite(routing.sentiment.score)):
         raise Poison("violates-model", "a number of the routing is not finite")
@@ -177,7 +215,7 @@ def _feedback(record: Record, headers: dict[str, bytes]) -> Feedback | None:
         customer_of(customer.id, customer.email) if customer is not None else None,
         _answer_of(value) if value.source == LOOP_SOURCE else None,
         headers.get("ce_bodyhash", b"").decode("latin-1"),
-        headers.get("traceparent", b"").decode("latin-1"),
+        traceparent,
     )
 
 

@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from services.closer.notify import LANGUAGES, MailLanguage, Notification
+from shared.web.languages import liked, primary
 
 QUOTE_MAX_CHARS = 500
 LONGEST_WORD_CHARS = 60
@@ -84,7 +85,7 @@ def mail(notification: Notification, context: MailContext) -> Mail:
         "say": say,
         "hello": _hello(words_of, notification.name),
         "answer": clean(context.answer or "")[:ANSWER_MAX_CHARS] if notification.kind != "heard" else "",
-        "answer_language": _language_tag(context.answer_language),
+        "answer_language": language_tag(context.answer_language),
         "quote": quote(context.words or ""),
         "ask": ask,
         "link": context.link,
@@ -106,7 +107,7 @@ def page(context: PageContext) -> str:
         # Their own page, their own words: whole.
         quote=clean(context.words or ""),
         answer=clean(context.answer or ""),
-        answer_language=_language_tag(context.answer_language),
+        answer_language=language_tag(context.answer_language),
         answer_kind="declined" if context.declined else "answered",
         chosen=context.chosen,
         words_max_chars=WORDS_MAX_CHARS,
@@ -115,14 +116,9 @@ def page(context: PageContext) -> str:
 
 def page_language(accept_language: str) -> MailLanguage:
     """For a page whose customer is not known: the first of ours that the browser names, in its order of liking."""
-    liked: list[tuple[float, int, str]] = []
-    for place, part in enumerate(accept_language.split(",")[:20]):
-        tag, _, quality = part.partition(";")
-        match = re.fullmatch(r"\s*q=([01](?:\.[0-9]{0,3})?)\s*", quality)
-        liked.append((-float(match[1]) if match else -1.0, place, tag.strip().split("-")[0].lower()))
-    for weight, _, primary in sorted(liked):
+    for tag in liked(accept_language):
         for language in LANGUAGES:
-            if primary == language and weight < 0:
+            if primary(tag) == language:
                 return language
     return "en"
 
@@ -162,7 +158,7 @@ def _hello(words_of: Mapping[str, Any], name: str | None) -> str:
     return str(words_of["hello"]).replace("{name}", plain)
 
 
-def _language_tag(tag: str | None) -> str | None:
+def language_tag(tag: str | None) -> str | None:
     return tag if tag and re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", tag) else None
 
 
@@ -178,7 +174,8 @@ def _quoted(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text.split("\n"))
 
 
-def _environment(*, html: bool) -> Environment:
+def environment(*, html: bool) -> Environment:
+    """Of the templates beside us; what somebody wrote is escaped in HTML."""
     found = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=html,  # noqa: S701 — plain text has nothing to escape
@@ -200,7 +197,7 @@ def _read_words(language: MailLanguage) -> Mapping[str, Any]:
 
 _WORDS: Mapping[MailLanguage, Mapping[str, Any]] = {language: _read_words(language) for language in LANGUAGES}
 _CSS = Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704 — our own file
-_HTML, _TEXT = _environment(html=True), _environment(html=False)
+_HTML, _TEXT = environment(html=True), environment(html=False)
 _MAIL_HTML, _PAGE, _MAIL_TEXT = (
     _HTML.get_template("mail.html"),
     _HTML.get_template("page.html"),

@@ -6,9 +6,11 @@ from email.utils import parseaddr
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+from services.closer.addresses import ALLOW, NOTHING, Allowed
 from shared.errors import Misuse
 from shared.settings import Settings
 
+SLACK_API_URL = "https://slack.com/api"
 OnUnknown = Literal["hold", "resend"]
 
 
@@ -22,6 +24,10 @@ class CloserSettings:
     """How many records of the log one transaction takes."""
     deliveries: int
     """How many sends may be under way at once; also how many a `kill -9` may leave unknown."""
+    webhook_allow: Allowed = NOTHING
+    """Where webhooks of teams may go although it is not public. CLOSER_WEBHOOK_ALLOW; see `addresses`."""
+    slack_api_url: str = SLACK_API_URL
+    """SLACK_API_URL: where Slack is reached (https://slack-gov.com/api, for some)."""
 
 
 def read_closer_settings(settings: Settings) -> CloserSettings:
@@ -40,7 +46,17 @@ def read_closer_settings(settings: Settings) -> CloserSettings:
         on_unknown=cast(OnUnknown, on_unknown),
         batch_records=_number(env, "CLOSER_BATCH_RECORDS", 500, 1, 5000),
         deliveries=_number(env, "CLOSER_DELIVERIES", 4, 1, 100),
+        webhook_allow=Allowed.read(env.get(ALLOW, "")),
+        slack_api_url=_url(env, "SLACK_API_URL", SLACK_API_URL),
     )
+
+
+def _url(env: Mapping[str, str], name: str, default: str) -> str:
+    url = env.get(name) or default
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise Misuse(f"{name}={url!r}: write an address such as {default}")
+    return url.rstrip("/")
 
 
 def _number(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

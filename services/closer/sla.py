@@ -47,9 +47,14 @@ class Duration:
     unit: Unit
 
     @classmethod
-    def parse(cls, text: str) -> "Duration":
+    def read(cls, value: Any) -> "Duration":
+        """As a file of configuration has it. Raises ValueError."""
+        return value if isinstance(value, cls) else cls.parse(value)
+
+    @classmethod
+    def parse(cls, text: Any) -> "Duration":
         """Raises ValueError."""
-        match = _DURATION.match(text)
+        match = _DURATION.match(text) if isinstance(text, str) else None
         if not match:
             raise ValueError(f"{text!r} is not a duration: write 30m, 8h, 3d or 2w")
         found = cls(int(match[1]), match[2])  # type: ignore[arg-type]
@@ -315,6 +320,17 @@ def due(clocks: Clocks) -> dict[Target, Due]:
         end = measure.after_days(days + amount) if in_days else measure.after_seconds(seconds + amount)
         found[target] = Due(utc(end), since + clocks.snapshot._wall_steps[target][0])
     return found
+
+
+def next_breach(clocks: Clocks, due: Mapping[Target, Due]) -> datetime | None:
+    """The earliest moment at which a promise is broken that is not broken yet; None: there is none. `due`: of `due()`."""
+    moments = [
+        at
+        for target, one in due.items()
+        for clock, at in (("business", one.business), ("wall", one.wall))
+        if at is not None and f"{target}.{clock}.breached" not in clocks.fired
+    ]
+    return min(moments, default=None)
 
 
 def next_event(clocks: Clocks) -> tuple[datetime, str] | None:

@@ -10,7 +10,7 @@ Bulk all through: one statement a table, whether it is one case or five hundred.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -20,10 +20,14 @@ from msgspec.structs import replace
 from services.closer import sla, tables
 from services.closer.case import Answer, Case, Event, Outcome, decide, next_due
 from services.closer.commands import Also, Untold
+from services.closer.counting import Counted
 from services.closer.notify import Contact, Notification, Withheld, kind_of, names_of, notify
 from services.closer.records import MERGES_FOLLOWED
 from services.closer.sla import Clocks, ClockSnapshot, Settled
+from services.closer.subscribers import NOBODY, Subscribers
+from services.closer.tellings import Tellings
 from services.closer.transactions import Driver, Transactions
+from services.closer.verdicts import verdicts
 from shared.clock import Clock
 from shared.database import copy
 from shared.database.outbox import append_raw
@@ -34,6 +38,8 @@ from shared.topics import CASES, named
 
 SOURCE = "flywheel/closer"
 LOOK_AGAIN = timedelta(seconds=30)
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+"""Sorted behind every deadline."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -59,6 +65,8 @@ class _Data(Struct, omit_defaults=True, gc=False):
     sequence: int
     kind: str = ""
     tier: str | None = None
+    account: str | None = None
+    rota: str | None = None
     policy: str | None = None
     history: bool = False
     generation: int = 1
@@ -73,6 +81,7 @@ class _Data(Struct, omit_defaults=True, gc=False):
     assume_at: datetime | None = None
     confirmed_at: datetime | None = None
     assumed_at: datetime | None = None
+    erased: bool = False
     clocks: _Clocks | None = None
     warned: dict[str, datetime] = {}
     """`generation.target` → when it was first warned."""
@@ -219,8 +228,10 @@ class Cases:
                 opened_at=row["opened_at"],
                 kind=data.kind,
                 tier=data.tier,
+                account=data.account,
                 language=data.language,
                 assignee=row["assignee"],
+                rota=data.rota,
                 history=data.history,
                 clocks=None
                 if clocks is None
@@ -243,6 +254,7 @@ class Cases:
                 told_at=data.told_at,
                 first_told_at=data.first_told_at,
                 assume_at=data.assume_at,
+                erased=data.erased,
                 sequence=data.sequence,
                 version=row["version"],
             ),
@@ -278,12 +290,39 @@ SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[],
                      $8::integer[], $9::bigint[]) ON CONFLICT DO NOTHING
 """
 
+_DONE = """
+INSERT INTO closer.activity (workspace, id, customer, account, activity, source, at, received_at, attributes)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+                     $8::timestamptz[], $9::jsonb[]) ON CONFLICT DO NOTHING
+"""
+
+
+_THANKED = """
+INSERT INTO closer.thanks (workspace, feedback_id, case_id, team, person, why, at)
+SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
+ON CONFLICT DO NOTHING
+"""
+
+_TURNS = """
+UPDATE closer.rota r SET last = n.last FROM unnest($1::text[], $2::text[], $3::text[]) AS n (workspace, name, last)
+WHERE r.workspace = n.workspace AND r.name = n.name
+"""
+
 
 class Effects:
     """Everything that one unit of work will write, in memory until `write`."""
 
-    def __init__(self, now: datetime, unsubscribed: frozenset[tuple[str, str]] = frozenset()) -> None:
+    def __init__(
+        self,
+        now: datetime,
+        unsubscribed: frozenset[tuple[str, str]] = frozenset(),
+        subscribers: Subscribers = NOBODY,
+    ) -> None:
         self.now = now
+        self.tellings = Tellings(subscribers, now) if subscribers else None
+        """What teams are to be told; None where none subscribes."""
+        self.counted: Counted | None = None
+        """What signals count; None where there are none."""
         self.unsubscribed = unsubscribed
         """(workspace, customer or address)."""
         self.also: Mapping[str, Held] = {}
@@ -292,10 +331,15 @@ class Effects:
         """Of actors, for the timeline. None stands on a topic."""
         self.feedback: list[tuple[Any, ...]] = []
         self.decisions: list[tuple[Any, ...]] = []
+        self.activity: list[tuple[Any, ...]] = []
+        self.thanks: list[tuple[Any, ...]] = []
         self.notifications: list[tuple[Any, ...]] = []
         self.owed_after_all: list[tuple[Any, ...]] = []
         self.messages: list[Message] = []
+        self.turns: dict[tuple[str, str], str] = {}
+        """(workspace, rota) → who had the last turn."""
         self.snapshots: dict[str, ClockSnapshot] = {}
+        self._settled: list[tuple[Any, ...]] = []
         self._timeline: list[tuple[Any, ...]] = []
         self._cases: dict[str, Held] = {}
         self._at = rfc3339(now)
@@ -306,8 +350,10 @@ class Effects:
         `words`: what the customer said with that feedback, for the event that is about it."""
         if not outcome.events:
             return
-        held.case = case = outcome.case
+        before, held.case = held.case, outcome.case
+        case = held.case
         self._cases[case.id] = held
+        self._settle(before, outcome)
         if case.clocks is not None:
             self.snapshots[case.clocks.snapshot.id] = case.clocks.snapshot
         for event in outcome.events:
@@ -319,6 +365,13 @@ class Effects:
     def touch(self, held: Held) -> None:
         """Nothing happened, but the row is to be written as it is now, its deadline above all."""
         self._cases[held.case.id] = held
+
+    def _settle(self, before: Case, outcome: Outcome) -> None:
+        case = outcome.case
+        for one in verdicts(before, outcome):
+            self._settled.append(
+                (case.workspace, one.at, one.team, one.policy, one.target, one.clock, one.met, case.id, one.generation)
+            )
 
     def _tell(self, held: Held, event: Event, words: str | None) -> None:
         case = held.case
@@ -348,7 +401,10 @@ class Effects:
             )
         )
         at = self._at if event.at == self.now else rfc3339(event.at)
-        self.messages.append(_message(case, event, at, msgspec.Raw(data), held.traceparent))
+        message = _message(case, event, at, msgspec.Raw(data), held.traceparent)
+        self.messages.append(message)
+        if self.tellings is not None:
+            self.tellings.changed(case, event, message.value, held.traceparent)
 
     def _notify(self, held: Held, event: Event, feedback_id: str) -> None:
         if kind_of(event) is None:
@@ -411,17 +467,29 @@ class Effects:
         await _copy(driver, "feedback", tables.FEEDBACK_COLUMNS, self.feedback)
         if self.decisions:  # few, and told by their place on the log: one that is read again is there already
             await driver.execute(_DECIDED, *zip(*self.decisions, strict=True))
+        if self.activity:
+            await driver.execute(_DONE, *zip(*self.activity, strict=True))
+        if self.thanks:
+            await driver.execute(_THANKED, *zip(*self.thanks, strict=True))
         opened = [self._row(held) for held in self._cases.values() if held.new]
         await _copy(driver, "case", tables.CASE_COLUMNS, opened)
         await self._update(driver, [held for held in self._cases.values() if not held.new])
         await _copy(driver, "timeline", tables.TIMELINE_COLUMNS, self._timeline)
         await _copy(driver, "notification", tables.NOTIFICATION_COLUMNS, self.notifications)
         await _owe_after_all(driver, self.owed_after_all)
+        await _copy(driver, "settled", tables.SETTLED_COLUMNS, self._settled)
+        if self.turns:
+            await driver.execute(_TURNS, *zip(*((*rota, who) for rota, who in self.turns.items()), strict=True))
         if self.messages:
             await append_raw(driver, self.messages)
+        if self.tellings is not None:
+            await self.tellings.write(driver)
+        if self.counted is not None:
+            await self.counted.write(driver)
 
     def _row(self, held: Held) -> tuple[Any, ...]:
         case = held.case
+        due = sla.due(case.clocks) if case.clocks is not None else {}
         return (
             case.id,
             case.workspace,
@@ -434,10 +502,11 @@ class Effects:
             self.now,
             self._due(case),
             _breached(case),
+            _queue_at(case, due),
             case.version,
             held.first_feedback_id,
             held.traceparent,
-            _encode(_kept(held)).decode(),
+            _encode(_kept(held, due)).decode(),
             _encode(held.personal if case.answer is None else replace(held.personal, answer=case.answer)),
         )
 
@@ -457,10 +526,11 @@ class Effects:
         by_name = dict(zip(tables.CASE_COLUMNS, columns, strict=True))
         await driver.execute(
             "UPDATE closer.case c SET team = n.team, state = n.state, assignee = n.assignee,"
-            " updated_at = n.updated_at, due_at = n.due_at, breached = n.breached, version = n.version, data = n.data,"
+            " updated_at = n.updated_at, due_at = n.due_at, breached = n.breached, queue_at = n.queue_at,"
+            " version = n.version, data = n.data,"
             " personal = n.personal FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[],"
-            " $5::timestamptz[], $6::timestamptz[], $7::bool[], $8::int[], $9::jsonb[], $10::bytea[]) AS n"
-            " (id, team, state, assignee, updated_at, due_at, breached, version, data, personal)"
+            " $5::timestamptz[], $6::timestamptz[], $7::bool[], $8::timestamptz[], $9::int[], $10::jsonb[], $11::bytea[])"
+            " AS n (id, team, state, assignee, updated_at, due_at, breached, queue_at, version, data, personal)"
             " WHERE c.id = n.id",
             *(
                 by_name[name]
@@ -472,6 +542,7 @@ class Effects:
                     "updated_at",
                     "due_at",
                     "breached",
+                    "queue_at",
                     "version",
                     "data",
                     "personal",
@@ -480,7 +551,7 @@ class Effects:
         )
 
 
-def _kept(held: Held) -> _Data:
+def _kept(held: Held, due: Mapping[sla.Target, sla.Due]) -> _Data:
     case, clocks = held.case, held.case.clocks
     return _Data(
         theme=case.theme,
@@ -489,6 +560,8 @@ def _kept(held: Held) -> _Data:
         sequence=case.sequence,
         kind=case.kind,
         tier=case.tier,
+        account=case.account,
+        rota=case.rota,
         policy=clocks.snapshot.policy if clocks is not None else None,
         history=case.history,
         generation=case.generation,
@@ -503,12 +576,13 @@ def _kept(held: Held) -> _Data:
         assume_at=case.assume_at,
         confirmed_at=held.confirmed_at,
         assumed_at=held.assumed_at,
+        erased=case.erased,
         clocks=None
         if clocks is None
         else _Clocks(
             snapshot=clocks.snapshot.id,
             running=dict(clocks.running),
-            due={target: (due.business, due.wall) for target, due in sla.due(clocks).items()},
+            due={target: (one.business, one.wall) for target, one in due.items()},
             generation=clocks.generation,
             settled=clocks.settled,
             pauses=clocks.pauses,
@@ -516,6 +590,11 @@ def _kept(held: Held) -> _Data:
         ),
         warned=held.warned,
     )
+
+
+def _queue_at(case: Case, due: Mapping[sla.Target, sla.Due]) -> datetime:
+    """Where it stands in a queue."""
+    return (case.clocks is not None and sla.next_breach(case.clocks, due)) or NEVER
 
 
 def _breached(case: Case) -> bool:
@@ -585,12 +664,14 @@ class Unit:
         self.clock = clock
         self.snapshots = snapshots
         self.cases = Cases(snapshots)
+        self.subscribers = NOBODY
+        """Whom to tell, by the configuration in force."""
 
     @asynccontextmanager
     async def work(self) -> Any:
         """(driver, effects): what was recorded is written when the block ends, and remembered once it is committed."""
         async with self.transactions.begin() as driver:
-            effects = Effects(self.clock.now())
+            effects = Effects(self.clock.now(), subscribers=self.subscribers)
             yield driver, effects
             await effects.write(driver, self.snapshots)
         self.snapshots.remember(effects.snapshots)

@@ -24,6 +24,7 @@ case = Table(
     Column("updated_at", _TIME),
     Column("due_at", _TIME),
     Column("breached", Boolean),
+    Column("queue_at", _TIME),
     Column("version", Integer),
     Column("first_feedback_id", _UUID),
     Column("traceparent", Text),
@@ -61,6 +62,7 @@ feedback = Table(
     Column("routed_ms", BigInteger),
     Column("traceparent", Text),
     Column("value", JSONB),
+    Column("kept_at", _TIME),
 )
 
 # The order of the columns in which rows of many are written.
@@ -80,3 +82,4 @@ NOTIFICATION_COLUMNS = (
     "created_at",
     "due_at",
 )
+SETTLED_COLUMNS = ("workspace", "at", "team", "policy", "target", "clock", "met", "case_id", "generation")

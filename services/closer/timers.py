@@ -13,6 +13,7 @@ from services.closer.case import Event, decide
 from services.closer.commands import Tick
 from services.closer.store import Effects, Held, Unit
 from services.closer.transactions import Transactions
+from services.closer.turns import Turns
 from shared.errors import Transient
 from shared.events.case import UNFINISHED
 from shared.telemetry import get_logger
@@ -20,7 +21,6 @@ from shared.telemetry import get_logger
 BATCH = 200
 IDLE_S = 1.0
 GAUGES_S = 15.0
-BACKOFF_S = 1.0
 LOCKED_S = 0.05
 """A row that is due and was passed over is locked: whoever holds it may take a while."""
 
@@ -29,44 +29,24 @@ _STATES = "SELECT state, count(*) AS cases FROM closer.case WHERE unfinished GRO
 _OVERDUE = (
     "SELECT (SELECT count(*) FROM closer.case WHERE breached AND unfinished) AS overdue,"
     " (SELECT extract(epoch FROM clock_timestamp() - min(due_at))::float8 FROM closer.case WHERE due_at IS NOT NULL) AS late,"
-    " (SELECT count(*) FROM closer.notification WHERE due_at IS NOT NULL) AS waiting"
+    " (SELECT count(*) FROM closer.delivery WHERE due_at IS NOT NULL) AS deliveries,"
+    " waiting.count AS waiting, waiting.oldest, (SELECT min(id) FROM shared.outbox) AS next_out"
+    " FROM (SELECT count(*) AS count, extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest"
+    " FROM closer.notification WHERE due_at IS NOT NULL) AS waiting"
 )
 
 _log = get_logger("closer")
 
 
-class Timers:
+class Timers(Turns):
+    name = "timers"
+
     def __init__(self, unit: Unit) -> None:
+        super().__init__()
         self._unit = unit
-        self._draining = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
 
-    async def run(self) -> None:
-        """Until cancelled, or drained."""
-        self._idle.clear()
-        try:
-            await self._run()
-        finally:
-            self._idle.set()
-
-    async def _run(self) -> None:
-        while not self._draining.is_set():
-            try:
-                while await self.fire_due() == BATCH and not self._draining.is_set():
-                    pass
-                wait_s = await self._until_next()
-            except Transient as error:
-                _log.warning("timers.waiting", reason=str(error))
-                wait_s = BACKOFF_S
-            try:
-                await asyncio.wait_for(self._draining.wait(), wait_s)
-            except TimeoutError:
-                continue
-
-    async def drain(self) -> None:
-        self._draining.set()
-        await self._idle.wait()
+    async def turn(self) -> float:
+        return 0 if await self.fire_due() == BATCH else await self._until_next()
 
     async def fire_due(self) -> int:
         """One batch of cases with something due; how many. In one transaction."""
@@ -109,6 +89,8 @@ class Gauges:
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
+        self._next_out: tuple[int | None, float] = (None, 0.0)
+        """The outbox's next row, and when we first saw it there."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -128,6 +110,17 @@ class Gauges:
         metrics.OVERDUE.set(row["overdue"])
         metrics.DUE_LATE_SECONDS.set(max(0.0, row["late"] or 0.0))
         metrics.NOTIFICATIONS_WAITING.set(row["waiting"])
+        metrics.DELIVERIES_WAITING.set(row["deliveries"])
+        metrics.NOTIFICATIONS_OLDEST_SECONDS.set(max(0.0, row["oldest"] or 0.0))
+        metrics.OUTBOX_STUCK_SECONDS.set(self._stuck_for(row["next_out"], asyncio.get_running_loop().time()))
+
+    def _stuck_for(self, next_out: int | None, now: float) -> float:
+        """Rows are deleted as they leave, so a next one that stays the next is one that does not."""
+        known, since = self._next_out
+        if next_out is None or next_out != known:
+            since = now
+        self._next_out = next_out, since
+        return now - since
 
 
 def _count(event: Event) -> None:

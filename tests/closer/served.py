@@ -1,7 +1,7 @@
 """The closer as its clients meet it: the whole service, built as in production, behind its routes."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Served:
     runtime: Runtime
     http: httpx2.AsyncClient
     key: str
+    service: Any
 
     async def get(self, path: str, **params: Any) -> httpx2.Response:
         return await self.http.get(path, params=params, headers=self.headers())
@@ -39,9 +40,9 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(world: World, url: str, data_dir: Path) -> AsyncIterator[Served]:
-    env = {"DATABASE_URL": url, "FLYWHEEL_SECRET": SECRET, "PUBLIC_URL": "https://feedback.example.com"}
-    settings = read_settings(env, data_dir=data_dir)
+async def served(world: World, url: str, data_dir: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[Served]:
+    ours = {"DATABASE_URL": url, "FLYWHEEL_SECRET": SECRET, "PUBLIC_URL": "https://feedback.example.com"}
+    settings = read_settings({**ours, **(env or {})}, data_dir=data_dir)
     runtime = Runtime(
         settings=settings,
         clock=world.clock,
@@ -56,11 +57,12 @@ async def served(world: World, url: str, data_dir: Path) -> AsyncIterator[Served
     await service.configure(world.config)
     transport = httpx2.ASGITransport(app=Process(runtime, [service]).application())
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
-        made = Served(world, runtime, http, "")
+        made = Served(world, runtime, http, "", service)
         made.key = await made.new_key("cases:read", "cases:write")
         try:
             yield made
         finally:
             await runtime.authenticator.close()
-            await service._producer.close()  # type: ignore[attr-defined]
-            await service._transactions.close()  # type: ignore[attr-defined]
+            await made.service._teller.close()
+            await made.service._producer.close()
+            await made.service._transactions.close()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.closer.channels import Unknown
+from services.closer.search import Indexer
 from tests.closer.served import Served, served
 from tests.closer.test_deliver import Sink, deliverer, once
 from tests.closer.test_page import routed_back, token_of
@@ -279,6 +280,7 @@ async def test_filters(api: Served) -> None:
     await api.post(f"/v1/cases/{one}/resolve", ANSWER)
     api.world.clock.advance(timedelta(hours=2))
     await api.world.timers.fire_due()
+    await Indexer(api.world.transactions).index()
     for wanted, found in (
         ({"team": "sales"}, {two}),
         ({"state": "resolved"}, {one}),

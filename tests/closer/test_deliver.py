@@ -49,6 +49,8 @@ class Sink:
             raise answer
         return f"provider-{len(self.got)}"
 
+    async def forget(self, identity: str) -> None: ...
+
     async def close(self) -> None: ...
 
 

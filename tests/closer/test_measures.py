@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.console.metrics import measures
+from services.console.figures import figures, to_json
 from services.console.queries import Queries
+from services.console.render import words
 from shared.database import Database
 from tests.closer.served import Served, served
 from tests.closer.test_page import answered, routed_back, say
@@ -29,7 +30,7 @@ async def measured(url: str) -> dict[str, Any]:
         )
     finally:
         await database.close()
-    found = measures(row)
+    found = {name: to_json(figure, words("en")) for name, figure in figures(row, {}).items()}
     for name, one in found.items():
         if "numerator" in one:
             assert one["numerator"] <= one["denominator"], f"{name}: {one}"

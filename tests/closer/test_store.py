@@ -39,6 +39,8 @@ VIEWS = {
     "timeline": "workspace case_id sequence at what state actor reason data words",
     "notifications": "workspace id case_id feedback_id kind channel language status reason created_at sent_at attempts"
     " provider_id",
+    "deliveries": "workspace id team channel destination event feedback_id case_id status reason created_at sent_at attempts"
+    " due_at",
 }
 
 
@@ -103,6 +105,13 @@ async def test_the_database_knows_the_unfinished_states_as_the_code_does(world: 
         assert await world.value("SELECT unfinished FROM closer.case") is (state in UNFINISHED), state
 
 
+async def test_a_case_goes_by_the_tier_that_a_rule_set(world: World) -> None:
+    value = feedback(customer={"id": "c-1", "tier": "free"})
+    value["routing"]["tier"] = "vip"
+    await world.take(value)
+    assert (await world.case(value["id"]))["tier"] == "vip"
+
+
 async def test_a_case_reads_back_as_it_was_written(world: World) -> None:
     """Through every state that a test can reach in a few steps: nothing that a decision sees is lost by storing it."""
     value = feedback(customer={"id": "c-1", "email": "ann@example.com", "tier": "gold"}, priority="urgent")
@@ -141,7 +150,9 @@ async def test_a_case_reads_back_as_it_was_written(world: World) -> None:
 
 async def test_what_goes_to_the_cases_topic_is_what_its_model_says(world: World) -> None:
     await world.take(*(feedback(customer={"id": f"c-{n % 3}"}) for n in range(9)))
-    for event in await world.outbox():
+    events = await world.outbox()
+    assert events
+    for event in events:
         CaseChanged.model_validate(event)
 
 

@@ -150,3 +150,22 @@ async def test_the_gauges_tell_what_is_open_and_overdue(world: World) -> None:
     await Gauges(world.transactions).refresh()
     assert metrics.CASES.labels("open")._value.get() == 3
     assert metrics.OVERDUE._value.get() == 3
+
+
+async def test_the_gauges_tell_what_waits_to_leave(world: World) -> None:
+    from services.closer import metrics
+
+    await world.take(feedback())
+    await world.rows("UPDATE closer.notification SET created_at = clock_timestamp() - interval '2 hours'")
+    gauges = Gauges(world.transactions)
+    await gauges.refresh()
+    assert metrics.NOTIFICATIONS_WAITING._value.get() == 1
+    assert metrics.NOTIFICATIONS_OLDEST_SECONDS._value.get() == pytest.approx(7200, abs=60)
+    assert metrics.OUTBOX_STUCK_SECONDS._value.get() == 0, "seen for the first time"
+
+    await gauges.refresh()  # nobody publishes here
+    stuck = metrics.OUTBOX_STUCK_SECONDS._value.get()
+    assert stuck > 0
+    await world.rows("DELETE FROM shared.outbox WHERE id = (SELECT min(id) FROM shared.outbox)")
+    await gauges.refresh()
+    assert metrics.OUTBOX_STUCK_SECONDS._value.get() == 0, "one has left"

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from services.closer.check import check
 from services.closer.handler import Handler
-from services.closer.policy import check
 from services.closer.store import Snapshots, Unit
 from services.closer.timers import Timers
 from services.closer.transactions import Transactions
@@ -133,7 +133,9 @@ class World:
 
     @property
     def unit(self) -> Unit:
-        return Unit(self.transactions, self.clock, self.snapshots)
+        made = Unit(self.transactions, self.clock, self.snapshots)
+        made.subscribers = check(self.config).subscribers
+        return made
 
     @property
     def timers(self) -> Timers:

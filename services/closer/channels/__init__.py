@@ -25,11 +25,12 @@ class Unknown(FlywheelError):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message to one customer, ready to go."""
+    """One message to one reader, ready to go."""
 
     id: str
     """The dedup key: the same for every try of this message."""
-    case_id: str
+    case_id: str | None
+    """Whose thread it stands in; None: in none."""
     to: str
     language: str
     subject: str
@@ -47,6 +48,9 @@ class Channel(Protocol):
 
     async def send(self, message: Outgoing) -> str:
         """What the other side calls it. Raises `Transient`, `Rejected` or `Unknown`."""
+
+    async def forget(self, identity: str) -> None:
+        """Take away what is kept here of the message with that id; of what has left us, nothing can be. Raises `Transient`."""
 
     async def close(self) -> None: ...
 

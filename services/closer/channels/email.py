@@ -120,17 +120,18 @@ def compose(message: Outgoing, mail_from: str) -> EmailMessage:
         if not value.isprintable() or not value.strip():
             raise Rejected(f"the {name} holds a character that no header may hold, or nothing")
     if len(message.to) > MAX_ADDRESS_CHARS or not _ADDRESS.fullmatch(message.to) or ".." in message.to:
-        raise Rejected("the customer's address is not one plain e-mail address")
+        raise Rejected("the address is not one plain e-mail address")
     mail = EmailMessage(policy=SMTP_POLICY)
     name, address = parseaddr(mail_from)
     mail["From"] = Address(display_name=name, addr_spec=address)
     mail["To"] = Address(addr_spec=message.to)
     mail["Subject"] = message.subject
     mail["Message-ID"] = message_id(message.id, mail_from)
-    # One thread a case: every mail refers to a root that stands for the case (as GitHub does for an issue).
-    root = f"<case.{message.case_id}@{_domain(mail_from)}>"
-    mail["In-Reply-To"] = root
-    mail["References"] = root
+    if message.case_id is not None:
+        # One thread a case: every mail refers to a root that stands for the case (as GitHub does for an issue).
+        root = f"<case.{message.case_id}@{_domain(mail_from)}>"
+        mail["In-Reply-To"] = root
+        mail["References"] = root
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     if message.unsubscribe_url:
@@ -178,6 +179,9 @@ class SmtpChannel:
             return await self._deliver(smtp, message.to, content)
         finally:
             smtp.close()
+
+    async def forget(self, identity: str) -> None:
+        return
 
     async def close(self) -> None:
         return
@@ -250,15 +254,25 @@ class FileChannel:
 
     async def send(self, message: Outgoing) -> str:
         content = compose(message, self._from).as_bytes()
-        name = f"{sha256(message.id.encode()).hexdigest()[:40]}.eml"
+        name = _file_of(message.id)
         try:
             await asyncio.to_thread(_write, self._directory, name, content)
         except OSError as error:
             raise Transient(f"the mail could not be written: {error.strerror}") from error
         return name
 
+    async def forget(self, identity: str) -> None:
+        try:
+            await asyncio.to_thread((self._directory / _file_of(identity)).unlink, missing_ok=True)
+        except OSError as error:
+            raise Transient(f"a mail could not be taken away: {error.strerror}") from error
+
     async def close(self) -> None:
         return
+
+
+def _file_of(identity: str) -> str:
+    return f"{sha256(identity.encode()).hexdigest()[:40]}.eml"
 
 
 def _write(directory: Path, name: str, content: bytes) -> None:
