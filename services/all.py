@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +95,12 @@ def _load_services() -> None:
 
 
 async def _serve(settings: Settings, host: str, port: int, url: str, sample: bool) -> None:
+    from shared.people import OPERATOR
     from shared.runtime import serve
+    from shared.sessions import Sessions
+
+    # The services that the console asks are here.
+    settings = replace(settings, env={**settings.env, "CLOSER_URL": url, "ROUTER_URL": url, "INGEST_URL": url})
 
     async def started(process: "Process") -> None:
         assert settings.database_url is not None
@@ -102,7 +108,8 @@ async def _serve(settings: Settings, host: str, port: int, url: str, sample: boo
         running.write_text(json.dumps({"url": url, "pid": os.getpid(), "database_url": settings.database_url}))
         running.chmod(0o600)
         key, made = await _admin_key(process, settings.data_dir)
-        await _announce(process, settings, url, key, made, sample)
+        link = await Sessions(process.runtime.database, process.runtime.clock).link("default", OPERATOR, "admin")
+        await _announce(process, settings, url, key, made, f"{url}/login?token={link}", sample)
         process.tell = partial(print, flush=True)
 
     try:
@@ -112,7 +119,9 @@ async def _serve(settings: Settings, host: str, port: int, url: str, sample: boo
         (settings.data_dir / "running.json").unlink(missing_ok=True)
 
 
-async def _announce(process: "Process", settings: Settings, url: str, key: str, made: bool, sample: bool) -> None:
+async def _announce(
+    process: "Process", settings: Settings, url: str, key: str, made: bool, login: str, sample: bool
+) -> None:
     """What a person sees: the loop of one event, where things are, and how to go on."""
     stopping = asyncio.create_task(process.runtime.stopping.wait())
     tour = asyncio.create_task(_tour(settings, url, key, sample))
@@ -126,7 +135,9 @@ async def _announce(process: "Process", settings: Settings, url: str, key: str, 
         return
     if tour.done() and (trouble := tour.exception()):
         print(f"  (the sample was not shown whole: {trouble})")
-    print(f"\nReady at  {url}")
+    print(f"\nConsole   {login}")
+    print("          (works once, for a day; `flywheel login` makes another)")
+    print(f"Ready at  {url}")
     print(f"API key   {key}" if made else f"API key   in {settings.data_dir / 'api-key'}")
     print(f"Mail      {'by ' + settings.smtp_url.split('@')[-1] if settings.smtp_url else settings.data_dir / 'mail'}")
     print(f"Log       {settings.data_dir / 'flywheel.log'}")

@@ -74,6 +74,11 @@ def database_url() -> str:
     return running.database_url
 
 
+def knows_a_database() -> bool:
+    """Whether there is one to go to: it is named, or a service of ours runs."""
+    return bool(os.environ.get("DATABASE_URL")) or Running.find() is not None
+
+
 def base_url(part: Part, otherwise: str = DEFAULT_URL) -> str:
     environ = os.environ
     given = environ.get("FLYWHEEL_URL") or environ.get(f"{part.upper()}_URL")
@@ -161,6 +166,11 @@ class _Place:
         return pause
 
 
+def page(part: Part, path: str, wanted: Mapping[str, Any]) -> Any:
+    """A page of a list; what is None is not asked for. Raises as `call`."""
+    return call(part, "GET", path, params={name: value for name, value in wanted.items() if value is not None})
+
+
 def events(part: Part, path: str, params: dict[str, str], tell: Callable[[str], None]) -> Iterator[dict[str, str]]:
     """Server-sent events, for ever: `{"id": …, "event": …, "data": …}`.
 
@@ -224,10 +234,19 @@ def blocks(chunks: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 def _json(response: "httpx2.Response") -> Any:
-    try:
-        body = response.json() if response.content else {}
-    except ValueError:
-        body = {"detail": response.text[:200]}
     if response.status_code >= 400:
-        raise Refused(response.status_code, body if isinstance(body, dict) else {})
-    return body
+        raise refusal(response)
+    return _body(response)
+
+
+def refusal(response: "httpx2.Response") -> Refused:
+    """What an answer that says no says."""
+    body = _body(response)
+    return Refused(response.status_code, body if isinstance(body, dict) else {})
+
+
+def _body(response: "httpx2.Response") -> Any:
+    try:
+        return response.json() if response.content else {}
+    except ValueError:
+        return {"detail": response.text[:200]}

@@ -2,37 +2,40 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
-from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 from services.cli import EXPLICIT_CONFIG, client
+from services.cli.database import reading, writing
+from services.console.check import check
 from shared.auth import Keys
 from shared.clock import YEARS, SystemClock
 from shared.config import FILES, STARTER, ConfigError
 from shared.config.proof import checks, prove
-from shared.config.teams import read_teams
+from shared.config.store import ConfigStore
+from shared.config.teams import teams_of
 from shared.database import Database
 from shared.database.migrate import head, upgrade
-from shared.errors import FlywheelError, Misuse, Rejected
-from shared.events.dead_letter import DeadLetter, redriven, whole
+from shared.dead_letters import REDRIVEN, DeadLetters, Kept, Plan, WhyNot, plan
+from shared.errors import FlywheelError, Misuse, Transient
+from shared.events.envelope import rfc3339
 from shared.events.feedback import Priority
-from shared.log import Log, Record, TopicPartition, Unlike
+from shared.log import Log, Unlike
 from shared.log.choose import open_log
+from shared.people import OPERATOR, Person
+from shared.sessions import Audit, Sessions
 from shared.settings import Settings, read_settings
-from shared.topics import DEAD_LETTER, all_topics
-from shared.web import strict_json
+from shared.topics import DEFAULT_WORKSPACE, RECEIVED, all_topics
 
 T = TypeVar("T")
-EXPLAINED_AT_ONCE = 100
 
 
 # ── configuration ──
@@ -46,74 +49,6 @@ def where() -> str:
 def checked() -> Any:
     """The local configuration's ruleset, every file checked by its owner, every example proved."""
     return prove(client.local_config(), checks())["router"]
-
-
-@dataclass(frozen=True, slots=True)
-class Explainer:
-    """Who decides: the running service, unless a configuration was named or none runs."""
-
-    ranges: Mapping[str, tuple[float, float]]
-    decide: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
-    at_once: int
-
-    def explained(self, bodies: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """One decision for each."""
-        waiting = iter(bodies)
-        while some := list(islice(waiting, self.at_once)):
-            yield from self.decide(some)
-
-    def body(self, value: Any) -> dict[str, Any]:
-        """What `POST /v1/feedback` would take, where `source` may be left out. Raises `Rejected`, each field named."""
-        from services.ingest.normalize import feedback_content
-
-        if not isinstance(value, dict):
-            raise Rejected("an object is wanted")
-        body = {"source": "cli", **value}
-        feedback_content(body, self.ranges)
-        return body
-
-    def text(self, text: str) -> dict[str, Any]:
-        """Raises `Misuse`."""
-        try:
-            return self.body({"text": text})
-        except Rejected as error:
-            raise Misuse(f"--{error}") from None
-
-
-def explainer() -> Explainer:
-    if not os.environ.get(EXPLICIT_CONFIG) and client.is_up("router"):
-        ranges = client.call("router", "GET", "/v1/rules")["metrics"]
-        decide = partial(client.call, "router", "POST", "/v1/rules/explain")
-        return Explainer(ranges, lambda some: cast(list[dict[str, Any]], decide(json=some)), EXPLAINED_AT_ONCE)
-    from services.router.route import explain
-    from services.router.rules import load
-
-    ruleset = load(client.local_config())
-    return Explainer(ruleset.metrics, lambda some: [explain(ruleset, one) for one in some], 1)
-
-
-def feedback_lines(
-    path: Path, read: Callable[[Any], dict[str, Any]], wrong: Callable[[str], None]
-) -> Iterator[dict[str, Any]]:
-    """The good lines of a JSONL file (`-`: stdin); `wrong` hears of each other one, by file and line."""
-    try:
-        file = sys.stdin.buffer if str(path) == "-" else path.open("rb")
-    except OSError as error:
-        raise Misuse(f"{path}: {error.strerror}") from None
-    with file:
-        for number, line in enumerate(file, 1):
-            line = line.removeprefix(b"\xef\xbb\xbf").strip()
-            if not line:
-                continue
-            try:
-                yield read(strict_json.loads(line))
-            except strict_json.Malformed as error:
-                said = str(error).replace("The body", "the line").replace("line 1, ", "")
-                wrong(f"{path}:{number}: {said}")
-            except strict_json.Unacceptable as error:
-                wrong(f"{path}:{number}: {error.path}: {error}")
-            except Rejected as error:
-                wrong(f"{path}:{number}: {error}")
 
 
 def sla_explained(team: str, priority: str, tier: str | None, at: str) -> dict[str, Any]:
@@ -135,7 +70,7 @@ def sla_explained(team: str, priority: str, tier: str | None, at: str) -> dict[s
     if when.year not in YEARS:
         raise Misuse(f"--at must lie in the years {YEARS.start} to {YEARS.stop - 1}")
     config = client.local_config()
-    names = read_teams(config.document("teams.yaml")).names
+    names = teams_of(config).names
     if team not in names:
         raise Misuse(f"there is no team {team!r}: the teams are {', '.join(names)}")
     return check(config).explain(Subject(team, cast(Priority, priority), tier), when)
@@ -158,18 +93,6 @@ def _settings() -> Settings:
     return read_settings().with_database(client.database_url())
 
 
-def _with_database(work: Callable[[Database], Awaitable[T]]) -> T:
-    async def run() -> T:
-        database = Database(client.database_url(), application_name="flywheel-cli", pool_size=1)
-        try:
-            await upgrade(database.url)
-            return await work(database)
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
-
-
 def _with_log(work: Callable[[Log], Awaitable[T]]) -> T:
     async def run() -> T:
         settings = _settings() if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS") else read_settings()
@@ -185,19 +108,35 @@ def _with_log(work: Callable[[Log], Awaitable[T]]) -> T:
 
 
 def create_key(workspace: str, name: str, scopes: Sequence[str]) -> tuple[str, str]:
-    return _with_database(lambda database: Keys(database, SystemClock()).create(workspace, name, list(scopes)))
+    return writing(lambda database: Keys(database, SystemClock()).create(workspace, name, list(scopes)))
 
 
 def list_keys(workspace: str) -> list[dict[str, Any]]:
     async def work(database: Database) -> list[dict[str, Any]]:
         return [asdict(key) for key in await Keys(database, SystemClock()).list(workspace)]
 
-    return _with_database(work)
+    return reading(work)
 
 
 def revoke_key(workspace: str, key_id: str) -> None:
-    if not _with_database(lambda database: Keys(database, SystemClock()).revoke(workspace, key_id)):
+    if not writing(lambda database: Keys(database, SystemClock()).revoke(workspace, key_id)):
         raise Misuse(f"there is no key {key_id!r}: `flywheel keys list` names those there are")
+
+
+def login_link(email: str | None) -> str:
+    """A token for whoever stands in teams.yaml under that address; without one, for the operator. Raises `Misuse`."""
+
+    async def work(database: Database) -> str:
+        sessions, store = Sessions(database, SystemClock()), ConfigStore(database)
+        if email is None:
+            return await sessions.link(DEFAULT_WORKSPACE, OPERATOR, "admin")
+        version = await store.version_in_force()
+        crew = check(await store.load(version, os.environ)) if version else None
+        if crew is None or crew.people.find(email) is None:
+            raise Misuse(f"{email} stands in no team of teams.yaml and not under its `people:` either; add them there")
+        return await sessions.link(DEFAULT_WORKSPACE, email.lower(), None)
+
+    return writing(work)
 
 
 def migrate() -> tuple[str | None, str]:
@@ -206,7 +145,7 @@ def migrate() -> tuple[str | None, str]:
 
 def apply_topics(dry_run: bool) -> tuple[list[str], list[Unlike]]:
     """What was (or would be) created, and what was not as it should be."""
-    wanted = all_topics(read_teams(client.local_config().document("teams.yaml")).names)
+    wanted = all_topics(teams_of(client.local_config()).names)
 
     async def work(log: Log) -> tuple[list[str], list[Unlike]]:
         unlike = await log.unlike(wanted)
@@ -223,74 +162,179 @@ def apply_topics(dry_run: bool) -> tuple[list[str], list[Unlike]]:
 # ── dead letters ──
 
 
-def dead_letters() -> list[DeadLetter]:
-    """All that the topic keeps, oldest first within a partition."""
-    return _with_log(_read_dead_letters)
+def dead_letters() -> list[dict[str, Any]]:
+    """What stands on all that the topic keeps, oldest first within a partition."""
 
-
-async def _read_dead_letters(log: Log) -> list[DeadLetter]:
-    reader = await log.reader()
-    found: list[DeadLetter] = []
-    try:
-        for partition in range(await reader.partitions(DEAD_LETTER)):
-            place = TopicPartition(DEAD_LETTER, partition)
-            records: list[Record] = []
-            async for batch in reader.scan(place, *await reader.bounds(place)):
-                records += batch
-            found += whole(records)
-    finally:
-        await reader.close()
-    return found
-
-
-def dead_letter(letter_id: str) -> DeadLetter:
-    return _picked(dead_letters(), [letter_id])[0]
-
-
-def _picked(letters: list[DeadLetter], ids: Sequence[str]) -> list[DeadLetter]:
-    by_id = {letter.id: letter for letter in letters}
-    missing = [wanted for wanted in ids if wanted not in by_id]
-    if missing:
-        raise Misuse(f"no dead letter {', '.join(missing)}: `flywheel dlq list` names those there are")
-    return [by_id[wanted] for wanted in ids] if ids else letters
-
-
-def redrive(ids: Sequence[str], dry_run: bool) -> tuple[list[str], list[str]]:
-    """The original bytes to their topic again; the ids of what was (or would be) sent, and of what has no topic."""
-
-    async def work(log: Log) -> tuple[list[str], list[str]]:
-        picked = _picked(await _read_dead_letters(log), ids)
-        letters = [letter for letter in picked if letter.came_by_topic]
-        if letters and not dry_run:
-            producer = await log.producer()
-            try:
-                await producer.append([redriven(letter) for letter in letters])
-            finally:
-                await producer.close()
-        return [letter.id for letter in letters], [letter.id for letter in picked if not letter.came_by_topic]
+    async def work(log: Log) -> list[dict[str, Any]]:
+        return [letter_summary(kept) async for kept in DeadLetters(log).everything()]
 
     return _with_log(work)
 
 
-def letter_summary(letter: DeadLetter) -> dict[str, Any]:
+def dead_letter(letter_id: str) -> Kept:
+    async def work(log: Log) -> Kept:
+        return (await _named(DeadLetters(log), [letter_id]))[0]
+
+    return _with_log(work)
+
+
+async def _named(letters: DeadLetters, ids: Sequence[str]) -> list[Kept]:
+    """Of several with one id the newest. Raises `Misuse`."""
+    wanted = set(ids)
+    by_id = {kept.letter.id: kept async for kept in letters.everything() if kept.letter.id in wanted}
+    missing = [one for one in ids if one not in by_id]
+    if missing:
+        raise Misuse(f"no dead letter {', '.join(missing)}: `flywheel dlq list` names those there are")
+    return [by_id[one] for one in ids]
+
+
+class Redriven(NamedTuple):
+    """What became (or would become) of a dead letter: where it went, or why it went nowhere."""
+
+    id: str
+    place: str
+    topic: str | None
+    why_not: str | None
+    is_webhook: bool = False
+    """Ingest reads it again, and says what becomes of it."""
+
+    @classmethod
+    def of(cls, done: Plan) -> "Redriven":
+        """Without its bytes: there may be many."""
+        topic = done.message.topic if done.message is not None else None
+        left = _LEFT[done.why_not] if done.why_not else None
+        return cls(done.kept.letter.id, str(done.kept.place), topic, left, done.why_not == "webhook")
+
+
+_LEFT: Mapping[WhyNot, str] = {
+    "webhook": "it came by webhook",
+    "unknown": "it does not say which topic it came by",
+    "foreign": "the topic that it came by is not this workspace's",
+}
+_READ: Mapping[str, str] = {
+    "ignored": "it came by webhook, and can be read now: it is no feedback",
+    "unreadable": "it came by webhook, and still cannot be read",
+    "no_source": "it came by webhook, and its source is not in sources.yaml any more",
+    "gone": "it is not there any more",
+}
+_HOOKS_AT_ONCE = 200
+
+
+def redrive(ids: Sequence[str], dry_run: bool) -> list[Redriven]:
+    """The original bytes to who could not process them; a webhook's are read again by ingest. A line in the audit trail for each."""
+    done = _redriven_by_topic(ids, dry_run)
+    read = _read_again([one for one in done if one.is_webhook], dry_run)
+    return [read.get(one.place, one) for one in done]
+
+
+def _read_again(hooks: Sequence[Redriven], dry_run: bool) -> dict[str, Redriven]:
+    """By place, what ingest makes of them by now."""
+    found: dict[str, Redriven] = {}
+    for start in range(0, len(hooks), _HOOKS_AT_ONCE):
+        some = hooks[start : start + _HOOKS_AT_ONCE]
+        try:
+            says = _quarantine(some, dry_run=True)
+            going = [one for one in some if says[one.place]["outcome"] == "accepted"]
+            if going and not dry_run:
+                asyncio.run(_recorded(going))
+                says |= _quarantine(going, dry_run=False)
+        except Transient as error:
+            left = f"it came by webhook, and ingest is to read it: {error}"
+            return found | {one.place: one._replace(why_not=left) for one in some}
+        for one in some:
+            outcome, reason = says[one.place]["outcome"], says[one.place]["reason"]
+            if outcome == "accepted":
+                found[one.place] = one._replace(topic=RECEIVED, why_not=None)
+            else:
+                found[one.place] = one._replace(why_not=_READ[outcome] + (f" ({reason})" if reason else ""))
+    return found
+
+
+def _quarantine(hooks: Sequence[Redriven], *, dry_run: bool) -> dict[str, Any]:
+    body = {"letters": [one.place for one in hooks], "dry_run": dry_run}
+    answer = client.call("ingest", "POST", "/v1/quarantine/redrive", json=body)
+    return {one["letter"]: one for one in answer["letters"]}
+
+
+async def _recorded(hooks: Sequence[Redriven]) -> None:
+    async with _audit_trail() as audit:
+        if audit is not None:
+            rows = [(one.id, f"{one.place} → {RECEIVED}") for one in hooks]
+            await audit.record_all(DEFAULT_WORKSPACE, Person(OPERATOR, "admin"), REDRIVEN, rows)
+
+
+def _redriven_by_topic(ids: Sequence[str], dry_run: bool) -> list[Redriven]:
+
+    async def work(log: Log) -> list[Redriven]:
+        letters = DeadLetters(log)
+        if not ids:
+            return await _redriven(letters, letters.everything(), dry_run)
+        return await _redriven(letters, _each(await _named(letters, ids)), dry_run)
+
+    return _with_log(work)
+
+
+async def _each(letters: Iterable[Kept]) -> AsyncIterator[Kept]:
+    for one in letters:
+        yield one
+
+
+async def _redriven(letters: DeadLetters, chosen: AsyncIterator[Kept], dry_run: bool) -> list[Redriven]:
+    """Raises `Transient`, saying how many were sent before."""
+    if dry_run:
+        return [Redriven.of(plan(kept)) async for kept in chosen]
+    done: list[Redriven] = []
+    sent = 0
+    async with _audit_trail() as audit:
+        try:
+            async for one in letters.redrive(chosen, Person(OPERATOR, "admin"), audit):
+                done.append(Redriven.of(one))
+                sent += one.message is not None
+        except Transient as error:
+            again = "the same again is safe, for what was sent already counts as a repeat"
+            raise Transient(f"{error}; {sent} were sent before that, and {again}") from None
+    return done
+
+
+@contextlib.asynccontextmanager
+async def _audit_trail() -> AsyncIterator[Audit | None]:
+    """None where only the log is known from here."""
+    try:
+        url = client.database_url()
+    except Misuse:
+        yield None
+        return
+    database = Database(url, application_name="flywheel-cli", pool_size=1)
+    try:
+        yield Audit(database, SystemClock())
+    finally:
+        await database.close()
+
+
+def letter_summary(kept: Kept) -> dict[str, Any]:
+    letter = kept.letter
     return {
         "id": letter.id,
+        "at": rfc3339(kept.at),
         "service": letter.service,
         "reason": letter.reason,
         "detail": letter.detail,
         "attempts": letter.attempts,
+        "redrives": letter.redrives,
+        "came_by": letter.came_by,
         "original_topic": letter.original_topic,
         "bytes": len(letter.value),
     }
 
 
-def letter_whole(letter: DeadLetter) -> dict[str, Any]:
+def letter_whole(kept: Kept) -> dict[str, Any]:
     """With the original bytes, as text where they are UTF-8 and in base64 always."""
+    letter = kept.letter
     try:
         text: str | None = letter.value.decode()
     except UnicodeDecodeError:
         text = None
-    return letter_summary(letter) | {
+    return letter_summary(kept) | {
         "headers": {name: value.decode(errors="replace") for name, value in letter.headers},
         "value": text,
         "value_base64": base64.b64encode(letter.value).decode(),
@@ -326,6 +370,7 @@ async def _diagnose() -> list[dict[str, str]]:
     await check("log", _look_log, f"is it running, and does {_log_setting()} name it?")
     await check("mail", _look_mail)
     await check("unknown mails", _look_unknown)
+    await check("given up", _look_given_up)
     await check("service", _look_service)
     return findings
 
@@ -405,7 +450,7 @@ async def _look_log() -> str | tuple[str, str]:
     try:
         await log.ping()
         there = await log.topics()
-        teams = read_teams(client.local_config().document("teams.yaml"))
+        teams = teams_of(client.local_config())
         wanted = all_topics(teams.names)
         missing = [topic.name for topic in wanted if topic.name not in there]
         unlike = [one for one in await log.unlike(wanted) if one.mendable]
@@ -442,7 +487,7 @@ async def _look_mail() -> str | tuple[str, str]:
 async def _look_unknown() -> str | tuple[str, str]:
     """How many messages nobody knows the fate of, in all workspaces."""
     try:
-        unknown = await _count_unknown(client.database_url())
+        unknown = await _count(client.database_url(), "published.notifications", "unknown")
     except FlywheelError:  # no database, or it does not answer: another finding says so
         return "not looked for: the database cannot be asked"
     if not unknown:
@@ -453,18 +498,31 @@ async def _look_unknown() -> str | tuple[str, str]:
     )
 
 
-async def _count_unknown(url: str) -> int:
+async def _look_given_up() -> str | tuple[str, str]:
+    """How much teams' subscriptions could not be told, in all workspaces."""
+    try:
+        failed = await _count(client.database_url(), "published.deliveries", "failed")
+    except FlywheelError:  # as above
+        return "not looked for: the database cannot be asked"
+    if not failed:
+        return "none"
+    return "warning", (
+        f"{failed} could not be told to teams that subscribe: `flywheel deliveries --status failed` says why, and"
+        " `flywheel deliveries redrive` sends them again"
+    )
+
+
+async def _count(url: str, view: str, status: str) -> int:
     from sqlalchemy import text
 
     database = Database(url, application_name="flywheel-doctor", pool_size=1)
     try:
         async with database.transaction() as connection:
-            if (await connection.execute(text("SELECT to_regclass('published.notifications')"))).scalar_one() is None:
+            there = await connection.execute(text("SELECT to_regclass(:view)"), {"view": view})
+            if there.scalar_one() is None:
                 return 0
-            counted = await connection.execute(
-                text("SELECT count(*) FROM published.notifications WHERE status = 'unknown'")
-            )
-            return int(counted.scalar_one())
+            query = text(f"SELECT count(*) FROM {view} WHERE status = :status")  # noqa: S608
+            return int((await connection.execute(query, {"status": status})).scalar_one())
     finally:
         await database.close()
 

@@ -1,10 +1,12 @@
 """How data looks on a terminal: JSON when asked for, else short lines and tables."""
 
+import contextlib
 import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -12,8 +14,11 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from shared.files.reading import Look
+
 WIDTH = 110
 WHY_MAX_CHARS = 2_000
+PROGRESS_EVERY_S = 5.0
 
 
 def _console() -> "Console":
@@ -83,6 +88,19 @@ def steps(found: dict[str, Any]) -> None:
                 say(f"{'':<25}{line}")
 
 
+def decision(found: dict[str, Any]) -> None:
+    """What the rules make of one piece of feedback, why, and which rules almost did."""
+    if found.get("discarded"):
+        say(f"nobody  discarded: {found['discarded']}")
+    else:
+        tags = ", ".join(found["tags"]) or "no tags"
+        say(f"{found['team']}  {found['kind']}  {found['priority']}  {found['language']}  {tags}")
+    for reason in found["reasons"]:
+        say(f"  {reason['text']}")
+    for other in found.get("almost", ()):
+        say(f"  almost {other['rule']}: {other['text']}")
+
+
 def sla(found: dict[str, Any]) -> None:
     """What is due when, by the team's own time, and the days that were looked at."""
     zone = ZoneInfo(found["zone"])
@@ -100,6 +118,71 @@ def _local(at: str | None, zone: ZoneInfo) -> str:
     return f"{datetime.fromisoformat(at).astimezone(zone):%a %Y-%m-%d %H:%M}" if at else ""
 
 
+def looked_at(look: "Look") -> None:
+    """What a file was recognised as, and by what."""
+    for fact in look.facts:
+        say(f"{fact.what:<10} {short(fact.found, 50)}  ({short(fact.why, 110)})")
+    if look.columns:
+        say()
+        table(
+            ["column", "is", "for example", "because of"],
+            [(short(c.name, 40), c.member or "left out", _examples(c.samples), c.why) for c in look.columns],
+        )
+    for note in look.notes:
+        say(f"note: {short(note, 300)}")
+    say()
+
+
+def _examples(samples: Iterable[str]) -> str:
+    return " · ".join(short(sample, 24) for sample in samples)
+
+
+def imported(summary: dict[str, Any]) -> None:
+    """What came of a file's rows."""
+    for row in summary["refusals"]:
+        say(f"row {row['row']}: {short(row['reason'], 200)}")
+    if summary["refusals"]:
+        say()
+    if summary["already"]:
+        say("this file was imported before, in the same way; --again sends it once more")
+    known = "the key may not ask" if summary["known"] is None else f"{summary['known']:,}"
+    counts = [
+        ("would be sent" if summary["dry_run"] else "new", f"{summary['new']:,}"),
+        *([] if summary["dry_run"] else [("here already", known)]),
+        ("stand twice in the file", f"{summary['repeated']:,}"),
+        ("say nothing", f"{summary['empty']:,}"),
+        ("refused", f"{summary['refused']:,}"),
+    ]
+    for what, count in counts:
+        if count != "0" or what in {"new", "would be sent", "refused"}:
+            say(f"{what:<24} {count:>10}")
+    if summary["refused_file"]:
+        say(f"\nMend the refused rows in {summary['refused_file']} and import that file.")
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """How much is done: a bar on a terminal, else a line now and then. On stderr, beside the data."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=1.0)
+            yield lambda share: bar.update(task, completed=share)
+        return
+    told_at = time.monotonic()
+
+    def tell(share: float) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= PROGRESS_EVERY_S:
+            told_at = time.monotonic()
+            warn(f"{what}: {share:.0%}")
+
+    yield tell
+
+
 def clock(at: str | None) -> str:
     """`2026-11-22T08:00:00.123Z` → `08:00:00.123`."""
     return (at or "")[11:23].rstrip("Z")
@@ -113,3 +196,41 @@ def short(text: str | None, width: int) -> str:
     """On one line, cut, and with nothing in it that a terminal would obey: strangers wrote it."""
     one_line = "".join(c if c.isprintable() else "·" for c in " ".join((text or "").split()))
     return one_line if len(one_line) <= width else one_line[: width - 1] + "…"
+
+
+def learnt(found: Mapping[str, Any]) -> None:
+    heads = ", ".join(f"{name} from {head['examples']:,}" for name, head in found["heads"].items())
+    say(f"model {found['version']}  {heads}  kept in {found['file']}")
+    if "held_back" not in found:
+        return
+    before = found["before"]
+    name = f"model {before['version']}" if before["version"] else "the lexicons"
+    if not found["macro_f1"]:
+        say(
+            f"not in force: {found['held_back']} texts held back tell nothing. `flywheel learn promote` takes it all the same"
+        )
+        return
+    for head, new in found["macro_f1"].items():
+        say(f"  {head}: macro-F1 {new:.3f}, {name} {before['macro_f1'][head]:.3f}, of {found['held_back']} held back")
+    say("in force" if found["in_force"] else "not in force: no better. `flywheel learn promote` takes it all the same")
+
+
+def models(found: Mapping[str, Any]) -> None:
+    for one in found["models"]:
+        heads = ", ".join(f"{name} from {count:,}" for name, count in one["heads"].items())
+        of = f"  {one['rows']:,} rows, {one['corrections']:,} of them corrections" if "rows" in one else ""
+        say(f"{one['version']}  {heads}{of}{'  in force' if one['version'] == found['in_force'] else ''}")
+    if found["in_force"] is None:
+        say("no model is in force: the lexicons judge alone")
+    if "corrections" not in found:
+        return
+    taught, trial = found["corrections"], found["last_trial"]
+    say(f"{taught['kept']:,} corrections, nothing learnt yet from {taught['waiting']:,} of them")
+    if trial is not None:
+        what = (
+            f"model {trial['version']} was taken into use" if trial["in_force"] else f"nothing changed: {trial['why']}"
+        )
+        say(f"last tried {clock(trial['at'])}, with {trial['rows']:,} rows: {what}")
+        for head, new in (trial.get("macro_f1") or {}).items():
+            old = trial["macro_f1_before"][head]
+            say(f"  {head}: macro-F1 {new:.3f}, before {old:.3f}, of {trial['held_back']} held back")

@@ -5,14 +5,17 @@
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from services.cli import client, show
 from shared.errors import Misuse
+from shared.people import OPERATOR
 
 app = typer.Typer(
     name="flywheel",
@@ -24,6 +27,7 @@ app = typer.Typer(
     epilog="--config DIR and --data-dir DIR are taken before and after every verb.",
 )
 Json = Annotated[bool, typer.Option("--json", help="Print data as JSON, and nothing else.")]
+NOTHING_TO_SAY = "there is nothing to say, but perhaps of the last minute, which is for the next one: no mail"
 
 
 # ── feedback ──
@@ -63,6 +67,86 @@ def _score(pair: str) -> dict[str, Any]:
         raise Misuse(f"--score takes metric=value, for example nps=3, not {pair!r}") from None
 
 
+@app.command(
+    "import",
+    epilog="Run it again after an interruption: it goes on. Refused rows go to FILE.refused.csv (.jsonl): mend them there"
+    " and import that file. What is imported is history: counted, with cases, and nobody is mailed.",
+)
+def import_(
+    file: Annotated[Path, typer.Argument(help="A .csv, .tsv, .jsonl or .xlsx.")],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="MEMBER=COLUMN,…",
+            help="Which column is what, where the guess is wrong: text=Comment,score.nps=How likely…,ignore=Phone.",
+        ),
+    ] = None,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", metavar="TOOL|none", help="Whose export it is: zendesk, typeform …; by its columns."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and send nothing.")] = False,
+    source: Annotated[str | None, typer.Option(help="Where it was said; the file's name.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="utf-8, gb18030, shift-jis, utf-16 …")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="One character, or comma, semicolon, tab, bar.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Of a workbook: its name or number.")] = None,
+    header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns.")
+    ] = None,
+    zone: Annotated[str | None, typer.Option(help="Of times that have none: Asia/Shanghai …; UTC.")] = None,
+    date_format: Annotated[str | None, typer.Option(help="DMY, MDY, or a pattern: %d/%m/%Y %H:%M.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="From the start, though it was imported before.")] = False,
+    json_: Json = False,
+) -> None:
+    """Import a file of feedback: what is in it is recognised, shown, and sent."""
+    from services.cli import importing
+    from shared.files.look import Options, look
+
+    options = Options(encoding, delimiter, sheet, header, tuple(map_ or ()), source, zone, date_format, tool=as_)
+    ranges = importing.known_ranges()
+    with look(file, options, ranges) as found:
+        if not json_:
+            show.looked_at(found)
+        summary = importing.rehearsed(found, ranges) if dry_run else importing.sent(found, ranges, again)
+        show.as_json(summary) if json_ else show.imported(summary)
+    if summary["refused"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    what: Annotated[str, typer.Argument(help="cases or feedback.")],
+    form: Annotated[
+        str, typer.Option("--format", help="csv, jsonl or xlsx; by the ending of --out where it has one.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="The file; `-`: stdout. Without it, a name with workspace and time.")
+    ] = None,
+    team: Annotated[str | None, typer.Option()] = None,
+    state: Annotated[str | None, typer.Option(help="Of cases; several with commas.")] = None,
+    assignee: Annotated[str | None, typer.Option(help="Of cases.")] = None,
+    customer: Annotated[str | None, typer.Option(help="The customer's id as sent.")] = None,
+    breached: Annotated[bool | None, typer.Option("--breached/--not-breached", help="Of cases.")] = None,
+    source: Annotated[str | None, typer.Option(help="Of feedback.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Of feedback: bug, request, complaint …")] = None,
+    q: Annotated[str | None, typer.Option(help="Words in the feedback, in any script.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="RFC 3339, or a day (UTC).")] = None,
+    to: Annotated[str | None, typer.Option(help="RFC 3339, or a day (UTC); before it.")] = None,
+    json_: Json = False,
+) -> None:
+    """Write cases or feedback into a file, for a spreadsheet program or another tool."""
+    from services.cli import exporting
+
+    wanted = {"team": team, "state": state, "assignee": assignee, "customer": customer, "source": source, "kind": kind}
+    wanted |= {"q": q, "from": from_, "to": to, "breached": None if breached is None else str(breached).lower()}
+    written = exporting.export(what, form, out, {name: value for name, value in wanted.items() if value is not None})
+    if json_ and written["file"] is not None:
+        show.as_json(written)
+    elif written["file"] is not None:
+        show.say(f"{written['file']}  {written['bytes']:,} bytes")
+
+
 @app.command()
 def tail(
     team: str,
@@ -91,6 +175,34 @@ def trace(feedback_id: str, json_: Json = False) -> None:
     show.as_json(found) if json_ else show.trace(found)
 
 
+sources = typer.Typer(help="The tools that post webhooks here.", no_args_is_help=True)
+app.add_typer(sources, name="sources")
+
+
+@sources.command(
+    "try",
+    epilog="Exit code 1 when something of it could not be read: it would be kept aside, with its original bytes.",
+)
+def sources_try(
+    name: Annotated[str, typer.Argument(help="As in sources.yaml.")],
+    file: Annotated[Path | None, typer.Argument(help="The payload; `-` or nothing: stdin.")] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(help="'Name: value', as it came; then the signature is looked at. May be repeated."),
+    ] = None,
+    query: Annotated[str, typer.Option(help="What stands behind the ? of the address.")] = "",
+    json_: Json = False,
+) -> None:
+    """What a source would make of a payload: the events as they would be published, or why it would be ignored or could
+    not be read. Nothing is stored."""
+    from services.cli import trying
+
+    found, looked = trying.attempt(name, file, header or [], query)
+    show.as_json(trying.as_data(found, looked)) if json_ else trying.tell(found, looked)
+    if trying.failed(found):
+        raise typer.Exit(1)
+
+
 # ── rules and clocks ──
 
 rules = typer.Typer(help="Check, test and question the routing rules.", no_args_is_help=True)
@@ -99,14 +211,20 @@ app.add_typer(rules, name="rules")
 
 @rules.command("check")
 def rules_check(json_: Json = False) -> None:
-    """Load the configuration whole, prove every example, and say what is wrong, with line and column."""
-    from services.cli import operate
+    """Load the configuration whole, prove every example, and say what is wrong, with line and column; and which rules are
+    never asked."""
+    from services.cli import operate, ruling
 
-    ruleset = operate.checked()
-    found = {"version": ruleset.version, "rules": len(ruleset.rules), "examples": ruleset.examples}
-    show.as_json(found) if json_ else show.say(
+    ruleset, remarks = ruling.check()
+    found = {"version": ruleset.version, "rules": len(ruleset.rules), "examples": ruleset.examples, "remarks": remarks}
+    if json_:
+        show.as_json(found)
+        return
+    show.say(
         f"{operate.where()} is good: version {found['version']}, {found['rules']} rules, {found['examples']} examples proved"
     )
+    for remark in remarks:
+        show.say(f"  {remark}")
 
 
 @rules.command("test")
@@ -115,21 +233,138 @@ def rules_test(json_: Json = False) -> None:
     rules_check(json_)
 
 
+@rules.command("diff")
+def rules_diff(
+    old: Annotated[str, typer.Argument(help="A folder, or a version that was in force.")],
+    new: Annotated[str, typer.Argument(help="Another.")],
+    json_: Json = False,
+) -> None:
+    """Which rules came, went, changed or moved, in words, and which examples of both would be decided otherwise."""
+    from services.cli import ruling
+
+    found = ruling.diff(ruling.named_config(old), ruling.named_config(new))
+    show.as_json(found) if json_ else ruling.tell_diff(found)
+
+
+@rules.command("backtest")
+def rules_backtest(
+    since: Annotated[str, typer.Option(help="90m, 12h, 7d, or a time with its zone.")] = "7d",
+    against: Annotated[
+        str | None, typer.Option(help="A folder or a version to compare with, instead of the rules in force.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, max=1000, help="Show what was said in so many that change.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Decide what came in anew, by the rules in force and by those of --config, and say what would move. Nothing is written."""
+    from services.cli import ruling
+
+    found = ruling.backtest(since, against, samples)
+    show.as_json(found) if json_ else ruling.tell_backtest(found)
+
+
+@rules.command("reown")
+def rules_reown(
+    since: Annotated[str, typer.Option(help="Cases opened since: 90m, 12h, 7d, or a time with its zone.")] = "7d",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go where, and move nothing.")] = False,
+    samples: Annotated[int, typer.Option(min=0, max=1000, help="Show what was said in so many that differ.")] = 0,
+    undo: Annotated[str | None, typer.Option(metavar="BATCH", help="Take that batch back instead.")] = None,
+    json_: Json = False,
+) -> None:
+    """Give open cases that nobody has taken to whom the rules in force would give them, as one batch that can be taken back.
+    What a person gave to a team stays there."""
+    from services.cli import reowning
+
+    if undo is not None:
+        found = reowning.undo(quote(undo, safe=""))
+        show.as_json(found) if json_ else reowning.tell_undone(found)
+        return
+    found = reowning.reown(since, dry_run, samples)
+    show.as_json(found) if json_ else reowning.tell(found)
+
+
+@rules.command("history")
+def rules_history(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, json_: Json = False) -> None:
+    """Which versions were in force since when, by whom and why, and what each changed of the rules."""
+    from services.cli import ruling
+
+    found = ruling.history(limit)
+    show.as_json(found) if json_ else ruling.tell_history(found)
+
+
+@rules.command("rollback")
+def rules_rollback(
+    version: Annotated[str | None, typer.Argument(help="Whose rules; without one, the last that were others.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for the history.")] = None,
+    author: Annotated[str | None, typer.Option(help="Who; without it, whoever is logged in here.")] = None,
+    json_: Json = False,
+) -> None:
+    """Put the rules of an earlier version in force again; teams, clocks and sources stay as they are. A routing.yaml that still
+    stands in the service's folder does not come back by itself: only once it is changed."""
+    from services.cli import ruling
+
+    found = ruling.roll_back(version, author, reason)
+    show.as_json(found) if json_ else show.say(
+        f"version {found['version']} is in force, with the rules of {found['rolled_back_to']}"
+    )
+
+
+@rules.command(
+    "shadow",
+    epilog="Once adopted, the rules before stay back even where a folder still holds them, and `rules rollback` brings them back.",
+)
+def rules_shadow(
+    file: Annotated[Path | None, typer.Argument(help="A routing.yaml, or a folder with one: start it.")] = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End it; what was found stays to be looked at.")] = False,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Put it in force.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; with FILE, and for the history with --adopt.")] = None,
+    author: Annotated[str | None, typer.Option(help="Who; without it, whoever is logged in here.")] = None,
+    samples: Annotated[int, typer.Option(min=0, max=200, help="Show what was said in so many that differ.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Let other rules run beside those in force, and see what they would have decided otherwise. They change nothing until
+    they are adopted. Without anything: how it stands."""
+    from services.cli import ruling
+
+    if (file is not None) + stop + adopt > 1:
+        raise Misuse("give one of FILE, --stop and --adopt")
+    if file is not None:
+        found = ruling.start_shadow(file, author, reason)
+        told = (
+            f"rules {found['rules']} run as a shadow beside version {found['beside']}: `flywheel rules shadow` compares"
+        )
+    elif stop:
+        found = ruling.stop_shadow()
+        told = "no rules run as a shadow any more"
+    elif adopt:
+        found = ruling.adopt_shadow(author, reason)
+        told = f"version {found['version']} is in force, with the rules {found['rules']}"
+    else:
+        if reason is not None or author is not None:
+            raise Misuse("--reason and --author belong to FILE or --adopt")
+        found = ruling.shadow(samples)
+        show.as_json(found) if json_ else ruling.tell_shadow(found)
+        return
+    show.as_json(found) if json_ else show.say(told)
+
+
 @rules.command("explain")
 def rules_explain(
     text: Annotated[str | None, typer.Option(help="One text.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="A JSONL file of feedback, one object a line.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A learnt model to judge by, as `learn train --out` wrote it.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """What would be decided, and why. Nothing is stored. A line that would not be taken as feedback is named, and the
     others are explained."""
-    from services.cli import operate
+    from services.cli import judging
 
     if (text is None) == (from_ is None):
         raise Misuse("give --text or --from FILE.jsonl")
     if text is not None and not text.strip():
         raise Misuse("--text has nothing to read")
-    explainer = operate.explainer()
+    explainer = judging.explainer(model)
     wrong: list[str] = []
 
     def say_wrong(what: str) -> None:
@@ -137,7 +372,7 @@ def rules_explain(
         show.warn(what)
 
     bodies = (
-        operate.feedback_lines(from_, explainer.body, say_wrong)
+        judging.feedback_lines(from_, explainer.body, say_wrong)
         if from_ is not None
         else iter([explainer.text(text or "")])
     )
@@ -145,12 +380,90 @@ def rules_explain(
         if json_:
             show.as_lines([decision])
         else:
-            tags = ", ".join(decision["tags"]) or "no tags"
-            show.say(f"{decision['team']}  {decision['kind']}  {decision['priority']}  {decision['language']}  {tags}")
-            for reason in decision["reasons"]:
-                show.say(f"  {reason['text']}")
+            show.decision(decision)
     if wrong:
         raise typer.Exit(1)
+
+
+learn = typer.Typer(help="Learn from what people decided.", no_args_is_help=True)
+app.add_typer(learn, name="learn")
+
+
+@learn.command("train")
+def learn_train(
+    from_: Annotated[
+        Path, typer.Option("--from", help="A JSONL file: `text` with any of team, kind, sentiment, priority, tags.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Where to keep the model; the data folder.")] = None,
+    json_: Json = False,
+) -> None:
+    """Make a model of examples. A line that cannot be learnt from is named, and the others are learnt."""
+    from services.cli import judging
+
+    wrong: list[str] = []
+
+    def say_wrong(what: str) -> None:
+        wrong.append(what)
+        show.warn(what)
+
+    found = judging.trained(from_, out, say_wrong)
+    if json_:
+        show.as_json(found)
+    else:
+        show.learnt(found)
+    if wrong:
+        raise typer.Exit(1)
+
+
+@learn.command("status")
+def learn_status(json_: Json = False) -> None:
+    """Which model judges, which others are kept and what they were learnt from, and what became of the last corrections."""
+    from services.cli import judging
+
+    found = judging.models()
+    show.as_json(found) if json_ else show.models(found)
+
+
+@learn.command("correct")
+def learn_correct(
+    feedback_id: Annotated[str, typer.Argument(metavar="ID", help="The feedback's id.")],
+    team: Annotated[str | None, typer.Option(help="Whose it is; its unfinished case goes there.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="bug, request, complaint, comment, praise, question or noise.")
+    ] = None,
+    sentiment: Annotated[str | None, typer.Option(help="positive, neutral or negative.")] = None,
+    priority: Annotated[str | None, typer.Option(help="urgent, high, normal or low.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    json_: Json = False,
+) -> None:
+    """Say what would have been right of feedback that was judged wrongly: the router learns from it."""
+    given = {"team": team, "kind": kind, "sentiment": sentiment, "priority": priority, "tags": tag or None}
+    said = {name: value for name, value in given.items() if value is not None}
+    path = f"/v1/feedback/{quote(feedback_id, safe='')}/correction"
+    found = client.call("closer", "POST", path, content=json.dumps(said).encode())
+    show.as_json(found) if json_ else show.say(f"corrected: {', '.join(found['said'])}")
+
+
+@learn.command("promote")
+def learn_promote(
+    version: Annotated[str, typer.Argument(help="A model that `learn status` lists, or how its version begins.")],
+    json_: Json = False,
+) -> None:
+    """Take a model into use, whatever it was compared with."""
+    from services.cli import judging
+
+    found = judging.promoted(version)
+    show.as_json(found) if json_ else show.say(f"in force: model {found['in_force']}")
+
+
+@learn.command("rollback")
+def learn_rollback(json_: Json = False) -> None:
+    """Take back the model in force: the one before judges again, or the lexicons."""
+    from services.cli import judging
+
+    found = judging.model_rolled_back()
+    version = f"model {found['in_force']}" if found["in_force"] else "the lexicons alone"
+    show.as_json(found) if json_ else show.say(f"in force: {version}")
 
 
 sla = typer.Typer(help="What would be due when.", no_args_is_help=True)
@@ -175,6 +488,68 @@ def sla_explain(
     show.sla(found)
 
 
+# ── accounts ──
+
+accounts = typer.Typer(help="The companies whose people speak: list them, or bring them from a file.")
+app.add_typer(accounts, name="accounts")
+
+
+@accounts.callback(invoke_without_command=True)
+def list_accounts(
+    context: typer.Context,
+    q: Annotated[str | None, typer.Option(help="A part of the name or the id.")] = None,
+    order: Annotated[str, typer.Option(help="id, or renewal: the next one first.")] = "id",
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    json_: Json = False,
+) -> None:
+    """List accounts."""
+    if context.invoked_subcommand is not None:
+        return
+    from services.cli import accounts as shown
+
+    page = client.page("closer", "/v1/accounts", {"q": q, "order": order, "cursor": cursor, "limit": limit})
+    show.as_json(page) if json_ else shown.listed(page)
+
+
+@accounts.command("import", epilog="Each account is replaced whole. The same file sent again changes nothing.")
+def accounts_import(
+    file: Annotated[Path, typer.Argument(help="A .csv, .tsv or .xlsx with a header.")],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="MEMBER=COLUMN,…", help="Where the guess is wrong: id=CRM key,revenue=ARR."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and send nothing.")] = False,
+    encoding: Annotated[str | None, typer.Option(help="utf-8, gb18030, utf-16 …")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="One character, or comma, semicolon, tab, bar.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Of a workbook: its name or number.")] = None,
+    date_format: Annotated[str | None, typer.Option(help="DMY, MDY, or a pattern: %d/%m/%Y.")] = None,
+    currency: Annotated[str | None, typer.Option(help="Of amounts without one: EUR, CNY …")] = None,
+    json_: Json = False,
+) -> None:
+    """Import a file of accounts: which column is what is recognised, shown, and sent."""
+    from services.cli import accounts as importing
+
+    given = importing.Options(tuple(map_ or ()), encoding, delimiter, sheet, date_format, currency)
+    table = importing.look(file, given)
+    with contextlib.closing(table.rows):
+        if not json_:
+            importing.looked_at(table)
+        summary = importing.imported(table, dry_run)
+    show.as_json(summary) if json_ else importing.said(summary)
+    if summary["refused"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def account(account_id: str, json_: Json = False) -> None:
+    """One account."""
+    from services.cli import accounts as shown
+
+    found = client.call("closer", "GET", f"/v1/accounts/{quote(account_id)}")
+    show.as_json(found) if json_ else shown.one(found)
+
+
 # ── cases ──
 
 
@@ -192,10 +567,8 @@ def cases(
 ) -> None:
     """List cases."""
     wanted = {"team": team, "state": state, "assignee": assignee, "customer": customer, "q": q, "cursor": cursor}
-    params: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None} | {"limit": limit}
-    if breached is not None:
-        params["breached"] = str(breached).lower()
-    page = client.call("closer", "GET", "/v1/cases", params=params)
+    said = str(breached).lower() if breached is not None else None
+    page = client.page("closer", "/v1/cases", {**wanted, "breached": said, "limit": limit})
     if json_:
         show.as_json(page)
         return
@@ -226,6 +599,24 @@ def case(case_id: str, json_: Json = False) -> None:
     _print_case(client.call("closer", "GET", f"/v1/cases/{case_id}"), json_)
 
 
+@app.command(
+    epilog="What is on the topics ages out by the times that are shown; mails that were sent are beyond reach. To run it again"
+    " is no error. It wants a key with the scope admin."
+)
+def erase(
+    customer: Annotated[str, typer.Argument(help="The customer's id as sent, or their e-mail address.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count what would go, and leave everything as it is.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Erase a customer: words, names and addresses go, counts stay, and what is sent again does not bring them back."""
+    from services.cli import erasing
+
+    done = erasing.erase(customer, dry_run)
+    show.as_json(done) if json_ else erasing.said(done)
+
+
 @app.command()
 def notifications(
     status: Annotated[
@@ -236,9 +627,7 @@ def notifications(
     json_: Json = False,
 ) -> None:
     """List what was sent to customers, and what became of it."""
-    wanted = {"status": status, "cursor": cursor, "limit": limit}
-    params = {name: value for name, value in wanted.items() if value is not None}
-    page = client.call("closer", "GET", "/v1/notifications", params=params)
+    page = client.page("closer", "/v1/notifications", {"status": status, "cursor": cursor, "limit": limit})
     if json_:
         show.as_json(page)
         return
@@ -246,6 +635,99 @@ def notifications(
     show.table(columns, [[row[c] for c in columns] for row in page["items"]], empty="no such notification")
     if page["next_cursor"]:
         show.say(f"more: --cursor {page['next_cursor']}")
+
+
+@app.command("signals")
+def signals_(
+    signal_id: Annotated[str | None, typer.Argument(help="One of them, with what it is made of.")] = None,
+    team: Annotated[str | None, typer.Option(help="Whose they are, or who watches them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Those that have passed too.")] = False,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    json_: Json = False,
+) -> None:
+    """What came too often, or much more than usual (`signals:` in routing.yaml): those that are up."""
+    from services.cli import signals
+
+    signals.listed(team, every, cursor, limit, json_) if signal_id is None else signals.shown(signal_id, json_)
+
+
+deliveries = typer.Typer(help="What teams' subscriptions were told.", invoke_without_command=True)
+app.add_typer(deliveries, name="deliveries")
+
+
+@deliveries.callback()
+def deliveries_list(
+    context: typer.Context,
+    team: Annotated[str | None, typer.Option()] = None,
+    status: Annotated[str | None, typer.Option(help="pending, sending, sent, withheld, or failed: given up.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    json_: Json = False,
+) -> None:
+    """List what teams' subscriptions (webhook, Slack) were told, and what became of it."""
+    if context.invoked_subcommand is not None:
+        return
+    page = client.page("closer", "/v1/deliveries", {"team": team, "status": status, "cursor": cursor, "limit": limit})
+    if json_:
+        show.as_json(page)
+        return
+    columns = ("id", "team", "destination", "event", "status", "tries", "reason")
+    rows = [
+        (d["id"], d["team"], d["destination"], d["event"], d["status"], d["attempts"], show.short(d["reason"], 48))
+        for d in page["items"]
+    ]
+    show.table(columns, rows, empty="no such delivery")
+    if page["next_cursor"]:
+        show.say(f"more: --cursor {page['next_cursor']}")
+
+
+@deliveries.command("redrive")
+def deliveries_redrive(
+    ids: Annotated[list[str] | None, typer.Argument(help="Which; none: all that were given up.")] = None,
+    team: Annotated[str | None, typer.Option(help="All of this team's that were given up.")] = None,
+    json_: Json = False,
+) -> None:
+    """Send again what was given up, under the same ids, so that a receiver who has it already can tell."""
+    if ids and team:
+        raise Misuse("give ids, or --team, or neither")
+    body = {"ids": ids} if ids else {"team": team} if team else {}
+    redriven: list[str] = []
+    while True:
+        answer = client.call("closer", "POST", "/v1/deliveries/redrive", json=body)
+        redriven += answer["redriven"]
+        if not answer["more"]:
+            break
+    if json_:
+        show.as_json({"redriven": redriven, "left": answer["left"]})
+    else:
+        show.say(f"{len(redriven)} to be sent again")
+        for one in answer["left"]:
+            show.say(f"left {one}: there is none, or it is waiting already")
+    if answer["left"]:
+        raise typer.Exit(1)
+
+
+@deliveries.command("digest")
+def deliveries_digest(
+    team: Annotated[str, typer.Argument(help="Whose.")],
+    send: Annotated[bool, typer.Option("--send", help="Send it now. The next period begins here.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show the e-mail digest that would go to a team now (`subscribe:` in teams.yaml, `channel: email`)."""
+    if send:
+        answer = client.call("closer", "POST", "/v1/deliveries/digests/send", json={"team": team})
+        show.as_json(answer) if json_ else show.say(
+            f"{answer['owed']} to be sent" if answer["owed"] else NOTHING_TO_SAY
+        )
+        return
+    answer = client.call("closer", "GET", "/v1/deliveries/digests", params={"team": team})
+    if json_:
+        show.as_json(answer)
+        return
+    for one in answer["items"]:
+        show.say(f"{one['subscription']}: to {', '.join(one['readers'])}; next at {one['next_at'] or 'no time'}")
+        show.say(f"\n{one['mail']['subject']}\n\n{one['mail']['text']}" if one["mail"] else NOTHING_TO_SAY)
 
 
 @app.command()
@@ -322,6 +804,19 @@ def init(directory: Path, json_: Json = False) -> None:
 
     written = operate.write_starter(directory)
     show.as_json({"written": written}) if json_ else show.say("\n".join(written))
+
+
+@app.command()
+def login(
+    as_: Annotated[str | None, typer.Option("--as", help="E-mail address of somebody in teams.yaml.")] = None,
+    json_: Json = False,
+) -> None:
+    """Make a one-time link to the console: yours as the operator, or a colleague's."""
+    from services.cli import operate
+
+    address = os.environ.get("PUBLIC_URL") or client.base_url("console")  # a link is for outside, base_url perhaps not
+    url = f"{address.rstrip('/')}/login?token={operate.login_link(as_)}"
+    show.as_json({"url": url, "person": as_ or OPERATOR}) if json_ else show.say(url)
 
 
 @app.command()
@@ -436,11 +931,10 @@ def dlq_list(json_: Json = False) -> None:
 
     letters = operate.dead_letters()
     if json_:
-        show.as_json({"items": [operate.letter_summary(letter) for letter in letters]})
+        show.as_json({"items": letters})
     else:
-        rows = [operate.letter_summary(letter) for letter in letters]
-        columns = ("id", "service", "reason", "detail", "attempts", "original_topic", "bytes")
-        show.table(columns, [[row[c] for c in columns] for row in rows], empty="no dead letters")
+        columns = ("id", "at", "service", "reason", "detail", "attempts", "original_topic", "bytes")
+        show.table(columns, [[row[c] for c in columns] for row in letters], empty="no dead letters")
 
 
 @dlq.command("show")
@@ -448,17 +942,17 @@ def dlq_show(letter_id: str, json_: Json = False) -> None:
     """One dead letter with its original bytes."""
     from services.cli import operate
 
-    letter = operate.dead_letter(letter_id)
+    kept = operate.dead_letter(letter_id)
     if json_:
-        show.as_json(operate.letter_whole(letter))
+        show.as_json(operate.letter_whole(kept))
     else:
-        for name, value in operate.letter_summary(letter).items():
+        for name, value in operate.letter_summary(kept).items():
             show.say(f"{name:<15} {value}")
-        for header, raw in letter.headers:
+        for header, raw in kept.letter.headers:
             show.say(f"  {header}: {show.short(raw.decode(errors='replace'), 200)}")
         show.say()
         sys.stdout.flush()
-        sys.stdout.buffer.write(letter.value + b"\n")
+        sys.stdout.buffer.write(kept.letter.value + b"\n")
 
 
 @dlq.command("redrive")
@@ -467,18 +961,23 @@ def dlq_redrive(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent again, and send nothing.")] = False,
     json_: Json = False,
 ) -> None:
-    """Send the original bytes again to who could not process them, marked `redrive: n`; no subscriber sees it twice."""
+    """Send the original bytes again to who could not process them, marked `redrive: n`; no subscriber sees it twice.
+
+    What came by webhook is read again by ingest, as its source stands in sources.yaml now."""
     from services.cli import operate
 
-    sent, left = operate.redrive(letter_ids or [], dry_run)
+    done = operate.redrive(letter_ids or [], dry_run)
+    left = [one.id for one in done if one.topic is None]
     if json_:
+        sent = [one.id for one in done if one.topic is not None]
         show.as_json({"dry_run": dry_run, "redriven": sent, "not_redriven": left})
     else:
-        for letter_id in sent:
-            show.say(f"{'would send' if dry_run else 'sent'} {letter_id}")
-        for letter_id in left:
-            show.say(f"left {letter_id}: it came by webhook; have its tool send it again")
-        if not sent and not left:
+        for one in done:
+            if one.topic is None:
+                show.say(f"left {one.id}: {one.why_not}")
+            else:
+                show.say(f"would send {one.id} to {one.topic}" if dry_run else f"sent {one.id}")
+        if not done:
             show.say("no dead letters")
     if letter_ids and left:
         raise typer.Exit(1)

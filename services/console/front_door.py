@@ -10,7 +10,23 @@ from shared.errors import Transient
 from shared.telemetry import get_logger
 from shared.web.problems import Problem, not_found
 
-PASSED_ON = ("/loop/{path:path}", "/v1/cases", "/v1/cases/{path:path}", "/v1/sla/{path:path}", "/v1/notifications")
+PASSED_ON = (
+    "/loop/{path:path}",
+    "/v1/cases",
+    "/v1/cases/{path:path}",
+    "/v1/feedback/{feedback_id}/correction",
+    "/v1/reownings",
+    "/v1/reownings/{path:path}",
+    "/v1/sla/{path:path}",
+    "/v1/erasures",
+    "/v1/accounts",
+    "/v1/accounts/{path:path}",
+    "/v1/signals",
+    "/v1/signals/{path:path}",
+    "/v1/notifications",
+    "/v1/deliveries",
+    "/v1/deliveries/{path:path}",
+)
 MAX_BODY_BYTES = 1024 * 1024
 # RFC 9110 §7.6.1: these belong to one connection; Host and lengths are made anew.
 _HOP_BY_HOP = frozenset(

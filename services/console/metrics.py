@@ -1,98 +1,168 @@
-"""Rows → measures. Pure. Each measure is defined here once, with what it counts and what it is a share of.
+"""The measures, each defined here once, as data. ●
 
-Events, cases and customers are never mixed: every measure names its denominator. A share of nothing is null, not 0.
+A measure is counted over the rows of one unit (`bases.py`): an event, an answer to a survey, a customer, a case, a clock, a
+contact that was sought or a search in the help pages; they are never mixed. `among` tells which of them it is about, its denominator, and the aggregate what is made of them. The
+statement that counts, the rows behind a number, the JSON, the CSV, the gauge and the page are all made from these values
+and from nothing else, so a figure means the same wherever it stands. What it means in words is in `templates/words.*.yaml`
+under `measure.`, `counted.` and `of.`.
+
+A share of nothing is null, not 0.
+
+What the contract names and nobody counts yet: retention, churn and revenue kept.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-Row = Mapping[str, Any]
+Unit = Literal["events", "answers", "customers", "cases", "clocks", "contacts", "searches"]
+Target = Literal["acknowledge", "resolve", "tell_customer"]
+TARGETS: tuple[Target, ...] = ("acknowledge", "resolve", "tell_customer")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`numerator` ÷ `denominator`, columns of a row; `unit`: what the denominator counts."""
+    """How many of them are such."""
 
+    counted: str
+    """A predicate: the numerator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """Their average."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """What half of them and nine tenths of them are within, in seconds."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One share ÷ another, by the names of their measures."""
+
+    over: str
+    under: str
+
+
+Aggregate = Count | Share | Mean | Percentiles | Ratio
+
+ANY, NONE, OWED, SCORED = "true", "false", "case_id IS NOT NULL", "jsonb_array_length(scores) > 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
     name: str
-    numerator: str
-    denominator: str
-    unit: str
-    means: str
+    unit: Unit
+    of: str
+    """The key of what `among` means in words."""
+    among: str
+    """A predicate over the unit's rows: the denominator."""
+    aggregate: Aggregate
+    made_of: str
+    """A predicate over `published.feedback`: the feedback that could change it. A source that never gave any may be silent."""
 
 
-SHARES = (
-    Share("closed_loop_rate", "customers_told", "customers_owed", "customers owed an answer", "customers told"),
-    Share("reopen_rate", "cases_reopened", "cases_answered", "cases resolved or declined", "of them, reopened"),
-    Share("confirmed_rate", "cases_confirmed", "cases_told", "cases whose customer was told", "said yes, solved"),
-    Share("assumed_rate", "cases_assumed", "cases_told", "cases whose customer was told", "said nothing in time"),
-    Share("response_rate", "cases_responded", "cases_told", "cases whose customer was asked", "customer answered"),
-    Share("repeat_contact_rate", "cases_repeated", "cases", "cases opened", "customer wrote again before being told"),
-    Share("escalation_rate", "cases_breached", "cases", "cases opened", "escalated: a deadline had passed"),
-    Share("rescue_rate", "customers_rescued", "customers_unhappy", "customers with a low score", "scored higher later"),
-    Share("flywheel_rate_told", "told_again", "told_customers", "customers told", "gave feedback again"),
-    Share(
-        "flywheel_rate_not_told", "not_told_again", "not_told_customers", "customers not told", "gave feedback again"
+def _of_time(target: Target, done_at: str) -> Measure:
+    spent = Percentiles(f"extract(epoch FROM {done_at} - at)::float8")
+    return Measure(f"time_to_{target}_s", "cases", "cases_done", f"{done_at} IS NOT NULL", spent, OWED)
+
+
+def _of_promise(target: Target, clock: Literal["business", "wall"]) -> Measure:
+    settled = f"target = '{target}' AND {clock}_met IS NOT NULL"
+    return Measure(f"sla_{target}_{clock}", "clocks", "clocks_settled", settled, Share(f"{clock}_met"), OWED)
+
+
+def _of_survey(metric: str, aggregate: Aggregate) -> Measure:
+    given = f"""scores @> '[{{"metric": "{metric}"}}]'"""
+    return Measure(metric, "answers", f"{metric}_answers", f"metric = '{metric}'", aggregate, given)
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure("feedback", "events", "events", ANY, Count(), ANY),
+    Measure("customers", "customers", "customers", ANY, Count(), ANY),
+    Measure("cases", "cases", "cases", ANY, Count(), OWED),
+    # A customer without an id counts as one for each piece of feedback. "Told" is asked of the first answer: a customer who
+    # then said no was told all the same.
+    Measure("closed_loop_rate", "customers", "customers_owed", "owed", Share("told_at IS NOT NULL"), OWED),
+    Measure(
+        "reopen_rate",
+        "cases",
+        "cases_answered",
+        "resolved_at IS NOT NULL OR reopened_count > 0",
+        Share("reopened_count > 0"),
+        OWED,
     ),
-    *(
-        Share(
-            f"sla_{target}_{clock}",
-            f"{target}_{clock}_met",
-            f"{target}_{clock}_settled",
-            "clocks met or breached",
-            f"{target} met on the {'team' if clock == 'business' else 'customer'}'s clock",
-        )
-        for target in ("acknowledge", "resolve", "tell_customer")
-        for clock in ("business", "wall")
+    Measure(
+        "confirmed_rate",
+        "cases",
+        "cases_told",
+        "first_told_at IS NOT NULL",
+        Share("confirmed_at IS NOT NULL"),
+        OWED,
     ),
+    # Never counted as confirmed.
+    Measure(
+        "assumed_rate",
+        "cases",
+        "cases_told",
+        "first_told_at IS NOT NULL",
+        Share("assumed_at IS NOT NULL AND confirmed_at IS NULL"),
+        OWED,
+    ),
+    # Whose customer is told is asked, on the loop's page.
+    Measure("response_rate", "cases", "cases_asked", "first_told_at IS NOT NULL", Share("responded"), OWED),
+    Measure("repeat_contact_rate", "cases", "cases", ANY, Share("repeated"), OWED),
+    Measure("escalation_rate", "cases", "cases", ANY, Share("breached"), OWED),
+    Measure("rescue_rate", "customers", "customers_unhappy", "unhappy", Share("rescued"), SCORED),
+    Measure(
+        "flywheel_rate_told",
+        "customers",
+        "customers_told",
+        "owed AND told_at IS NOT NULL",
+        Share("heard_at > told_at"),
+        OWED,
+    ),
+    Measure(
+        "flywheel_rate_not_told",
+        "customers",
+        "customers_not_told",
+        "owed AND told_at IS NULL",
+        Share("heard_at > owed_since"),
+        OWED,
+    ),
+    Measure(
+        "flywheel_rate",
+        "customers",
+        "flywheel_not_told",
+        "owed",
+        Ratio("flywheel_rate_told", "flywheel_rate_not_told"),
+        OWED,
+    ),
+    # A contact is one that was given up (`contact.abandoned`), or a case that was opened, by a channel of which anybody ever
+    # said that customers give up there: where nobody would say so, all contacts would count as made.
+    Measure("abandonment_rate", "contacts", "contacts", ANY, Share("given_up"), OWED),
+    Measure("searches_without_result", "searches", "searches", ANY, Share("results = '0'"), NONE),
+    *(_of_promise(target, clock) for target in TARGETS for clock in ("business", "wall")),
+    # A clock runs from when the feedback was received, not from when we came to it.
+    _of_time("acknowledge", "acknowledged_at"),
+    _of_time("resolve", "resolved_at"),
+    _of_time("tell_customer", "first_told_at"),
+    # As the field scores them: Net Promoter Score in points (9 and 10 promote, 0 to 6 detract), CSAT the share of 4 and 5 of
+    # 5, CES the mean of 7, HMD the share of yes.
+    _of_survey("nps", Mean("CASE WHEN value >= 9 THEN 100 WHEN value <= 6 THEN -100 ELSE 0 END")),
+    _of_survey("csat", Share("value >= 4")),
+    _of_survey("ces", Mean("value")),
+    _of_survey("hmd", Share("value >= 1")),
+    _of_survey("stars", Mean("value")),
 )
-
-# Names as the field uses them: Net Promoter Score (promoters 9–10 less detractors 0–6, in points), CSAT (share of
-# 4 and 5 of 5), CES (mean of 7), HMD (share of yes).
-SURVEYS = ("nps", "csat", "ces", "hmd", "stars")
-
-
-def share(definition: Share, row: Row) -> dict[str, Any]:
-    numerator, denominator = int(row.get(definition.numerator) or 0), int(row.get(definition.denominator) or 0)
-    return {
-        "value": numerator / denominator if denominator else None,
-        "numerator": numerator,
-        "denominator": denominator,
-        "of": definition.unit,
-        "counts": definition.means,
-    }
-
-
-def survey(metric: str, row: Row) -> dict[str, Any]:
-    """The score of a survey metric over its answers (events)."""
-    count = int(row.get(f"{metric}_count") or 0)
-    if not count:
-        value = None
-    elif metric == "nps":
-        value = 100.0 * (int(row["nps_promoters"]) - int(row["nps_detractors"])) / count
-    elif metric in {"csat", "hmd"}:
-        value = int(row[f"{metric}_good"]) / count
-    else:
-        value = float(row[f"{metric}_mean"])
-    return {"value": value, "denominator": count, "of": f"{metric} answers"}
-
-
-def measures(row: Row) -> dict[str, Any]:
-    """Everything about one group."""
-    found: dict[str, Any] = {
-        "feedback": {"value": int(row.get("feedback") or 0), "counts": "events"},
-        "customers": {"value": int(row.get("customers") or 0), "counts": "customers who gave feedback"},
-        "cases": {"value": int(row.get("cases") or 0), "counts": "cases opened"},
-    }
-    for definition in SHARES:
-        found[definition.name] = share(definition, row)
-    for target in ("acknowledge", "resolve", "tell_customer"):
-        found[f"time_to_{target}_s"] = {
-            "p50": row.get(f"{target}_p50"),
-            "p90": row.get(f"{target}_p90"),
-            "denominator": int(row.get(f"{target}_timed") or 0),
-            "of": "cases where it was done",
-        }
-    for metric in SURVEYS:
-        found[metric] = survey(metric, row)
-    return found
+BY_NAME = {measure.name: measure for measure in MEASURES}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.console.api import _trace
+from services.console.api import trace_of
 from services.console.queries import Queries
 from tests.closer.served import Served, served
 from tests.closer.world import World, feedback
@@ -32,7 +32,7 @@ async def test_the_trace_goes_on_in_the_case_that_ones_own_was_merged_into(close
     ):
         world.clock.advance(timedelta(minutes=1))
         assert (await closer.post(f"/v1/cases/{case}/{verb}", body)).status_code == 200
-    found = await _trace(Queries(world.database), "default", values[0]["id"])
+    found = await trace_of(Queries(world.database), world.log, "default", values[0]["id"])
     assert (found["case"]["id"], found["case"]["state"]) == (three, "resolved")
     assert found["case"]["answer"] == "All of it is done."
     steps = [step["what"] for step in found["steps"] if step["service"] == "closer"]
@@ -43,9 +43,20 @@ async def test_the_trace_goes_on_in_the_case_that_ones_own_was_merged_into(close
 
 
 async def test_without_a_merge_the_trace_is_of_its_own_case(closer: Served) -> None:
-    value = feedback()
+    reasons = [
+        {"code": "emotion.words", "text": "x", "emotion": "worry", "words": ["worried"]},
+        {
+            "code": "priority.words",
+            "text": "y",
+            "words": ["hacked"],
+            "urgency": [{"cause": "security", "words": ["hacked"]}],
+        },
+    ]
+    value = feedback(reasons=reasons)
     await closer.world.take(value)
-    found = await _trace(Queries(closer.world.database), "default", value["id"])
+    found = await trace_of(Queries(closer.world.database), closer.world.log, "default", value["id"])
     assert found["case"]["id"] == str((await closer.world.case(value["id"]))["id"])
     assert found["case"]["merged_into"] is None
+    assert found["routing"]["emotion"] == {"label": "worry", "words": ["worried"]}
+    assert found["routing"]["urgency"] == [{"cause": "security", "words": ["hacked"]}]
     assert {step["what"] for step in found["steps"]} == {"received", "routed to support", "opened"}

@@ -5,6 +5,7 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -109,10 +110,26 @@ MISUSED: list[tuple[list[str], str]] = [
     (["rules", "explain", "--text", " "], "nothing to read"),
     (["rules", "explain", "--text", "x", "--from", "y"], "--text or --from"),
     (["rules", "explain", "--from", "nowhere.jsonl"], "No such file"),
+    (["rules", "diff", "nowhere"], "Missing argument"),
+    (["rules", "diff", "nowhere", "there"], "flywheel init"),
+    (["rules", "diff", "0123456789ab", "there"], "no database"),
+    (["rules", "backtest", "--since", "yesterday"], "90m, 12h, 7d"),
+    (["rules", "backtest", "--samples", "-1"], "--samples"),
+    (["rules", "backtest"], "no database"),
+    (["rules", "history"], "no database"),
+    (["rules", "rollback"], "no database"),
+    (["rules", "shadow"], "no database"),
+    (["rules", "shadow", "--stop", "--adopt"], "give one of FILE, --stop and --adopt"),
+    (["rules", "shadow", "--reason", "x"], "--reason and --author belong to FILE or --adopt"),
+    (["rules", "shadow", "nowhere.yaml"], "nowhere.yaml: No such file"),
     (["sla", "explain", "--team", "nobody", "--at", "2026-01-01T00:00:00Z"], "product, support, sales"),
     (["sla", "explain", "--team", "support", "--at", "tomorrow"], "2026-10-01T09:00:00+08:00"),
     (["sla", "explain", "--team", "support", "--at", "2026-01-01T00:00:00"], "zone"),
     (["sla", "explain", "--team", "support", "--at", "2026-01-01T00:00:00Z", "--priority", "p1"], "urgent"),
+    (["import"], "Missing argument"),
+    (["import", "nowhere.csv", "--dry-run"], "nowhere.csv: No such file"),
+    (["export", "customers"], "cases or feedback"),
+    (["export", "cases", "--format", "pdf"], "csv, jsonl, xlsx"),
     (["cases"], "no API key"),
     (["keys", "list"], "no database"),
     (["dlq", "list"], "no database"),
@@ -177,7 +194,7 @@ def test_init_writes_what_loads_and_overwrites_nothing(flywheel: Flywheel, confi
     assert "not empty" in again.err
     checked = flywheel("rules", "check", "--config", "config", "--json")
     assert checked.code == 0
-    assert set(checked.json) == {"version", "rules", "examples"}
+    assert set(checked.json) == {"version", "rules", "examples", "remarks"}
     assert flywheel("rules", "test", "--config", "config").out.startswith("config is good: version")
 
 
@@ -195,8 +212,8 @@ def test_config_stands_before_and_after_the_verb(flywheel: Flywheel, config: Pat
 
 
 MISTAKES: list[tuple[str, str, str, str]] = [
-    ("routing.yaml", "then: [{assign: product}, {tag: [bug]}]", "then: [{assign: produkt}, {tag: [bug]}]", 'did you mean "product"?'),
-    ("routing.yaml", "then: [{assign: product}, {tag: [bug]}]", "then: [{asign: product}, {tag: [bug]}]", 'did you mean "assign"?'),
+    ("routing.yaml", "then: [{assign: product}, {tag: [feature-request]}, {prioritise: normal}]", "then: [{assign: produkt}, {tag: [feature-request]}, {prioritise: normal}]", 'did you mean "product"?'),
+    ("routing.yaml", "then: [{assign: product}, {tag: [feature-request]}, {prioritise: normal}]", "then: [{asign: product}, {tag: [feature-request]}, {prioritise: normal}]", 'did you mean "assign"?'),
     ("routing.yaml", "  - name: delivery", "  - name: billing", "two rules"),
     ("routing.yaml", "  - name: delivery\n    when", "  - name: delivery\n   when", "not YAML"),
     ("routing.yaml", "expect: {team: sales, kind: question}", "expect: {team: product}", "the example fails"),
@@ -210,7 +227,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("sources.yaml", "sources: []", "sources: [{name: z, connector: zendesk}]", "verify: none"),
     ("sources.yaml", "sources: []", "sources: [{name: z, connector: zendesk, secrets: [\"${NOT_SET}\"]}]", "NOT_SET is not set"),
     ("teams.yaml", "zone: UTC, days: {mon-fri: [\"09:00-17:30\"]", "zone: \"${NOT_SET}\", days: {mon-fri: [\"09:00-17:30\"]", "NOT_SET is not set"),
-    ("routing.yaml", "then: [{assign: product}, {tag: [bug]}]", "then: [{assign: \"${NOT_SET}\"}, {tag: [bug]}]", "NOT_SET is not set"),
+    ("routing.yaml", "then: [{assign: product}, {tag: [feature-request]}, {prioritise: normal}]", "then: [{assign: \"${NOT_SET}\"}, {tag: [feature-request]}, {prioritise: normal}]", "NOT_SET is not set"),
     ("sla.yaml", "acknowledge: 8h", "acknowledge: \"${NOT_SET}\"", "NOT_SET is not set"),
 ]  # fmt: skip
 
@@ -242,7 +259,10 @@ def test_variables_are_filled_in_in_each_file(flywheel: Flywheel, config: Path) 
         'zone: "${ZONE}", days: {mon-fri: ["09:00-17:30"]',
     )
     edit(
-        config, "routing.yaml", "then: [{assign: product}, {tag: [bug]}]", 'then: [{assign: "${OWNER}"}, {tag: [bug]}]'
+        config,
+        "routing.yaml",
+        "then: [{assign: product}, {tag: [feature-request]}, {prioritise: normal}]",
+        'then: [{assign: "${OWNER}"}, {tag: [feature-request]}, {prioritise: normal}]',
     )
     edit(config, "sla.yaml", "acknowledge: 8h", 'acknowledge: "${SOON}"')
     env = {"SECRET": "s3cret-of-the-tool", "ZONE": "Asia/Shanghai", "OWNER": "product", "SOON": "2h"}
@@ -264,12 +284,60 @@ def test_explain_decides_whole_and_a_line_each(flywheel: Flywheel, tmp_path: Pat
     assert [(d["team"], d["language"], d["decided_by"]) for d in decisions] == [
         ("product", "zh", "rule"),
         ("support", "en", "rule"),
-        ("support", "und", "rule"),
+        ("support", "und", "default"),
     ]
     wanted = {"team", "tags", "kind", "sentiment", "priority", "language", "confidence", "decided_by", "reasons"}
     assert all(wanted <= set(decision) for decision in decisions)
     one = flywheel("rules", "explain", "--text", "希望增加深色模式")
     assert 'Rule "wants-a-feature" holds' in one.out
+
+
+def test_what_people_decided_is_learnt_and_asked(flywheel: Flywheel, tmp_path: Path) -> None:
+    """Without a word of it in any lexicon; and a line that says nothing that can be read is named."""
+    sales = [{"text": f"The hedgehog stall at the fair, day {day}", "team": "sales"} for day in range(25)]
+    product = [{"text": f"Beavers gnaw the mast, day {day}", "team": "product", "kind": "bug"} for day in range(25)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, [*sales, *product])))
+    question = ("rules", "explain", "--json", "--text", "hedgehogs at our fair")
+    before = flywheel(*question).json
+    assert (before["team"], before["decided_by"]) == ("support", "default")
+    said = flywheel("learn", "train", "--from", "rows.jsonl", "--json")
+    assert (said.code, said.json["rows"], said.json["in_force"]) == (0, 50, True)
+    assert said.json["heads"]["team"]["examples"] == 50
+    assert said.json["held_back"] >= 5
+    assert said.json["macro_f1"]["team"] > said.json["before"]["macro_f1"]["team"]
+    after = flywheel(*question).json
+    assert (after["team"], after["decided_by"]) == ("sales", "model")
+    reason = next(reason for reason in after["reasons"] if reason["code"] == "model.team")
+    assert reason["model"] == said.json["version"]
+    assert set(reason["words"]) & {"hedgehogs", "fair"}
+    first = said.json["version"]
+    worse = [row | {"team": ("support", "product")[number % 2]} for number, row in enumerate([*sales, *product])]
+    (tmp_path / "worse.jsonl").write_text("\n".join(map(json.dumps, worse)))
+    said = flywheel("learn", "train", "--from", "worse.jsonl", "--json")
+    assert said.json["in_force"] == (said.json["macro_f1"]["team"] > said.json["before"]["macro_f1"]["team"])
+    assert said.json["before"]["version"] == first
+    assert flywheel("learn", "promote", said.json["version"][:8], "--json").json == {"in_force": said.json["version"]}
+    assert [one["version"] for one in flywheel("learn", "status", "--json").json["models"]] == [
+        first,
+        said.json["version"],
+    ]
+    while flywheel("learn", "status", "--json").json["in_force"] != first:
+        assert flywheel("learn", "rollback").code == 0
+    assert flywheel(*question).json["team"] == "sales"
+    assert "the lexicons alone" in flywheel("learn", "rollback").out
+    assert flywheel(*question).json == before
+    assert flywheel("learn", "rollback").code == 2
+    assert flywheel("learn", "promote", "nope").code == 2
+    assert flywheel("learn", "promote", first).code == 0
+    (tmp_path / "rows.jsonl").write_text('{"text": "x", "team": "sales"}\n{"text": "x", "kind": "wish"}\n')
+    said = flywheel("learn", "train", "--from", "rows.jsonl", "--out", "other.model", "--json")
+    assert (said.code, "rows.jsonl:2: kind" in said.err, said.json["rows"]) == (1, True, 1)
+    named = flywheel(*question, "--model", "other.model").json
+    assert said.json["version"] in {reason.get("model") for reason in named["reasons"]}
+    assert flywheel("rules", "explain", "--text", "x", "--model", "rows.jsonl").code == 2
+    assert flywheel("rules", "explain", "--text", "x", "--model", "nowhere").code == 2
+    (tmp_path / "rows.jsonl").write_text('{"text": "x"}\n')
+    assert flywheel("learn", "train", "--from", "rows.jsonl").code == 2
 
 
 LINES: list[tuple[str, str]] = [
@@ -283,6 +351,25 @@ LINES: list[tuple[str, str]] = [
     ('{"text": ', "the line is not JSON (column"),
     ("[1]", "an object is wanted"),
 ]
+
+
+def test_explain_says_which_rules_almost_did(flywheel: Flywheel, tmp_path: Path) -> None:
+    said = flywheel("rules", "explain", "--text", "The app crashes when I ask for a refund").out
+    assert (
+        '  almost does-not-work: It holds too because the text says "crash*", but rule "billing" stood before it'
+        in said
+    )
+    row = {"text": "Automatic reply: I am away", "scores": [{"metric": "nps", "value": 9}]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    said = flywheel("rules", "explain", "--from", "rows.jsonl").out
+    assert "almost automatic-reply: It is short of one condition, channel is " in said
+    assert (
+        "almost unhappy-score: It is short of one condition, score nps ≤ 6: it is 9. What it would have done: " in said
+    )
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**row, "channel": "email"}))
+    said = flywheel("rules", "explain", "--from", "rows.jsonl").out
+    assert said.startswith("nobody  discarded: an automatic reply\n")
+    assert 'Besides, rule "automatic-reply" stood before it and had discarded it already.' in said
 
 
 def _explains_the_others(ask: Flywheel, tmp_path: Path) -> None:
@@ -422,6 +509,126 @@ def test_a_second_start_is_told_what_is_in_its_way(up: Deployment, flywheel: Fly
     assert "process" not in socket_only.err
 
 
+def test_a_model_that_comes_into_force_judges_without_a_restart(
+    asked: Flywheel, up: Deployment, tmp_path: Path
+) -> None:
+    rows = [{"text": f"The hedgehog stall at the fair, day {day}", "team": "sales"} for day in range(25)]
+    rows += [{"text": f"Beavers gnaw the mast, day {day}", "team": "product"} for day in range(25)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def team() -> Any:
+        return up.http("router").post("/v1/rules/explain", json={"text": "hedgehogs at our fair"}).json()["team"]
+
+    assert team() == "support"
+    assert asked("learn", "train", "--from", "rows.jsonl", "--json").json["in_force"] is True
+    up.until(lambda: team() == "sales")
+    assert asked("learn", "rollback").code == 0
+    up.until(lambda: team() == "support")
+
+
+def test_open_cases_go_to_whom_the_rules_in_force_give_them_and_back(asked: Flywheel, up: Deployment) -> None:
+    folder = Path(up.env["FLYWHEEL_CONFIG"])
+    file = folder / "routing.yaml"
+    before = file.read_text(encoding="utf-8")
+    for number in range(3):
+        sent = asked("send", "--text", f"The yak number {number}?", "--customer", f"yak-{number}", "--json").json["id"]
+    console = up.http("console")
+
+    def team() -> Any:
+        found = console.get(f"/v1/feedback/{sent}/trace")
+        return found.status_code == 200 and found.json()["case"] and found.json()["case"]["team"]
+
+    assert up.until(team) == "support"
+    rule = "  - {name: yaks, when: {text: {contains: yak}}, then: [{assign: sales}]}\n"
+    edit(folder, "routing.yaml", "\nrules:\n", f"\nrules:\n{rule}")
+
+    def dry() -> Any:
+        found = asked("rules", "reown", "--since", "1h", "--dry-run", "--samples", "5", "--json").json
+        return found if {"rule": "yaks", "count": 3} in found["by_rule"] else None
+
+    try:
+        would = up.until(dry)
+        assert {"from": "support", "to": "sales", "count": 3} in would["by_team"]
+        assert "The yak number 0?" in {one["said"] for one in would["samples"]}
+        assert (would["batch"], team()) == (None, "support")
+        done = asked("rules", "reown", "--since", "1h", "--json").json
+        assert done["moved"] == would["differ"]
+        assert team() == "sales"
+        told = asked("rules", "reown", "--undo", done["batch"])
+        assert f"{done['moved']} went back" in told.out
+        assert team() == "support"
+        assert asked("rules", "reown", "--undo", "nonsense").code == 2
+    finally:  # and in force again, before another test looks
+        file.write_text(before, encoding="utf-8")
+        rules = up.http("router")
+        up.until(lambda: "yaks" not in [one["name"] for one in rules.get("/v1/rules").json()["rules"]])
+
+
+def test_rules_are_changed_looked_at_and_taken_back(asked: Flywheel, up: Deployment) -> None:
+    """A change in the folder, what it would move before and after, and back in one command, while it still stands there."""
+    folder = Path(up.env["FLYWHEEL_CONFIG"])
+    file = folder / "routing.yaml"
+    before = file.read_text(encoding="utf-8")
+    history = asked("rules", "history", "--json").json  # others may have changed their files before
+    in_force, turns = history[0], len(history)
+    sent = asked("send", "--text", "The zebra feature eats my grass", "--external-id", "zebra-1", "--json").json["id"]
+    assert asked("send", "--text", "An example of nothing", "--external-id", "zebra-2").code == 0
+
+    rule = "  - {name: zebras, when: {text: {contains: zebra}}, then: [{assign: sales}]}\n"
+    other = folder.parent / "other"
+    shutil.copytree(folder, other)
+    change = "change: {by: li@example.com, why: zebras are sold}\n"
+    edit(other, "routing.yaml", "\nrules:\n", f"\n{change}rules:\n{rule}")
+
+    diff = asked("rules", "diff", str(folder), str(other), "--json").json
+    assert [one["name"] for one in diff["added"]] == ["zebras"]
+    assert (diff["removed"], diff["changed"], diff["moved"]) == ([], [], [])
+    assert (
+        "+ zebras: the text contains “zebra” → assign to sales" in asked("rules", "diff", str(folder), str(other)).out
+    )
+
+    def moved(*arguments: str) -> dict[str, Any]:
+        found = asked("rules", "backtest", "--since", "1d", "--config", str(other), "--json", *arguments)
+        assert found.code == 0, found.err
+        return dict(found.json)
+
+    found = moved()
+    assert (found["old"], found["moved"], found["samples"]) == (in_force["version"], 1, [])
+    went = asked("rules", "explain", "--text", "The zebra feature eats my grass", "--json").json["team"]
+    assert went == "product"  # "feature" leans there
+    assert found["by_team"] == [{"from": went, "to": "sales", "count": 1}]
+    (sample,) = moved("--samples", "5")["samples"]
+    assert (sample["id"], sample["said"]) == (sent, "The zebra feature eats my grass")
+    assert asked("rules", "backtest", "--since", "1h").code == 0
+
+    shutil.copyfile(other / "routing.yaml", file)
+    up.until(lambda: len(asked("rules", "history", "--json").json) == turns + 1)
+    newest, oldest, *_ = asked("rules", "history", "--json").json
+    assert (newest["author"], newest["reason"]) == ("li@example.com", "zebras are sold")
+    assert newest["rules"] == {"added": 1, "removed": 0, "changed": 0, "moved": 0, "lexicons": 0}
+    assert oldest["version"] == in_force["version"]
+
+    back = asked("rules", "rollback", "--reason", "they are not", "--author", "wang", "--json").json
+    assert (back["rolled_back_to"], back["version"]) == (in_force["version"], in_force["version"])
+    up.until(lambda: asked("rules", "explain", "--text", "a zebra", "--json").json["team"] == "support")
+    again = asked("rules", "rollback", in_force["version"])
+    assert (again.code, "in force already" in again.err) == (2, True)
+    assert "there never was a version 'ffffffffffff'" in asked("rules", "rollback", "ffffffffffff").err
+
+    # The folder still holds those rules: its other files are taken up, and they are not.
+    with (folder / "teams.yaml").open("a", encoding="utf-8") as teams:
+        teams.write("\n# touched\n")
+    up.until(lambda: len(asked("rules", "history", "--json").json) == turns + 3)
+    assert asked("rules", "explain", "--text", "a zebra", "--json").json["team"] == "support"
+    up.procs["all"].terminate()
+    up.procs["all"].start()
+    up.wait_ready()
+    assert asked("rules", "explain", "--text", "a zebra", "--json").json["team"] == "support"
+    assert len(asked("rules", "history", "--json").json) == turns + 3
+    file.write_text(before, encoding="utf-8")  # for whoever comes next
+    assert [row["author"] for row in asked("rules", "history", "--json").json][1:3] == ["wang", "li@example.com"]
+
+
 def test_a_refusal_of_the_service_is_told_with_its_fields(asked: Flywheel) -> None:
     for arguments, code, says in (
         (["send", "--text", " "], 2, "text: is required"),
@@ -495,9 +702,15 @@ def test_dead_letters_are_listed_shown_and_redriven(up: Deployment, asked: Flywh
     assert base64.b64decode(shown["value_base64"]) == b"\xff\xfe not json"
     dry = asked("dlq", "redrive", "--dry-run", "--json").json
     assert dry == {"dry_run": True, "redriven": [letter["id"]], "not_redriven": []}
+    told = asked("dlq", "redrive", "--dry-run").out
+    assert told == f"would send {letter['id']} to feedback.received\n"
     assert asked("dlq", "redrive", letter["id"]).out == f"sent {letter['id']}\n"
     again = up.until(lambda: len(found := _letters(asked)) == 2 and found)
-    assert sorted(row["attempts"] for row in again) == [1, 2]
+    assert sorted((row["attempts"], row["redrives"]) for row in again) == [(1, 0), (2, 1)]
+    done = "SELECT person, action, object FROM published.audit WHERE action LIKE 'dead-letter%'"
+    assert [tuple(row) for row in asyncio.run(_sql(up, done))] == [
+        ("operator@localhost", "dead-letter.redriven", letter["id"])
+    ]
 
 
 def test_topics_that_are_not_as_they_should_be_are_shown_and_set(up: Deployment, asked: Flywheel) -> None:
@@ -536,26 +749,35 @@ def test_mails_whose_fate_nobody_knows_are_counted_by_the_doctor_and_listed(up: 
     asyncio.run(_sql(up, lost))
 
 
-async def _sql(up: Deployment, statement: str) -> None:
+async def _sql(up: Deployment, statement: str) -> list[Any]:
     connection = await asyncpg.connect(json.loads((up.data_dir / "running.json").read_text())["database_url"])
     try:
-        await connection.execute(statement)
+        return list(await connection.fetch(statement))
     finally:
         await connection.close()
 
 
-def test_a_webhooks_dead_letter_is_left_for_its_tool(up: Deployment, asked: Flywheel) -> None:
+def test_a_webhooks_dead_letter_goes_on_once_its_source_can_read_it(up: Deployment, asked: Flywheel) -> None:
     config = Path(up.env["FLYWHEEL_CONFIG"])
-    edit(config, "sources.yaml", "sources: []", "sources: [{name: open, connector: standard, verify: none}]")
+    edit(config, "sources.yaml", "sources: []", "sources: [{name: open, connector: zendesk, verify: none}]")
+    body = json.dumps({"text": "验证码收不到"}).encode()
     with up.http("ingest") as ingest:
-        up.until(lambda: ingest.post("/v1/webhooks/open", content=b"{oops").status_code == 200)
+        up.until(lambda: ingest.post("/v1/webhooks/open", content=body).status_code == 200)
     letter = up.until(lambda: [row for row in _letters(asked) if row["service"] == "ingest"])[0]
     everything = asked("dlq", "redrive", "--dry-run", "--json").json
     assert letter["id"] in everything["not_redriven"]
     assert letter["id"] not in everything["redriven"]
     named = asked("dlq", "redrive", letter["id"])
     assert (named.code, named.err) == (1, "")
-    assert "its tool" in named.out
+    assert "still cannot be read" in named.out
+
+    edit(config, "sources.yaml", "{name: open, connector: zendesk", "{name: open, connector: standard")
+    told = f"would send {letter['id']} to feedback.received\n"
+    up.until(lambda: asked("dlq", "redrive", "--dry-run", letter["id"]).out == told)
+    before = {row["id"] for row in asked("cases", "--json").json["items"]}
+    sent = asked("dlq", "redrive", letter["id"])
+    assert (sent.code, sent.out) == (0, f"sent {letter['id']}\n")
+    up.until(lambda: {row["id"] for row in asked("cases", "--json").json["items"]} - before)
 
 
 def _letters(asked: Flywheel) -> list[dict[str, Any]]:
@@ -581,3 +803,17 @@ def test_a_key_is_shown_once_works_and_is_taken_back_at_once(up: Deployment, ask
     assert "feedback:write" in refused.err
     assert asked("keys", "revoke", made["id"]).code == 0
     up.until(lambda: asked("cases", FLYWHEEL_API_KEY=made["key"]).code == 1)
+
+
+def test_whose_export_a_file_is(flywheel: Flywheel, tmp_path: Path) -> None:
+    path = tmp_path / "delighted.csv"
+    path.write_text("ID,Score,Comment,Survey Type,Delighted Source\n71,9,Smooth all the way,nps,Email\n")
+    shown = flywheel("import", str(path), "--dry-run")
+    assert shown.code == 0
+    assert "tool       Delighted  (its columns; --as none reads it as any other file)" in shown.out
+    assert "as the tool calls it" in shown.out
+    facts = flywheel("import", str(path), "--dry-run", "--as", "none", "--json").json["facts"]
+    assert "tool" not in {fact["what"] for fact in facts}
+    wrong = flywheel("import", str(path), "--dry-run", "--as", "zendesk")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "--as zendesk: its columns are not those of Zendesk" in wrong.err
