@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Whole files each, with a Postgres and a Kafka of their own; a Kafka that is somebody else's is used by one after the other.
+WORKERS ?= $(if $(KAFKA_BOOTSTRAP_SERVERS),0,2)
 
-.PHONY: setup up test check format bench faults clean
+.PHONY: setup up test check format bench quality faults fuzz screenshots reference clean
 
 setup: $(VENV)/.ready
 
@@ -20,7 +22,7 @@ up: setup
 	@exec $(BIN)/flywheel up $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # Formatter, linter, strict types, import contracts, dead code: seconds, no services.
 check: setup
@@ -37,9 +39,25 @@ format: setup
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
 
+# How well feedback is judged, beside scikit-learn, on a corpus that is not part of the project (FLYWHEEL_CORPUS).
+quality: setup
+	$(BIN)/python -m bench.quality --write $(ARGS)
+
 # The long form of tests/faults; the suite runs a short one.
 faults: setup
 	FLYWHEEL_FAULTS=full $(BIN)/python -m pytest tests/faults $(ARGS)
+
+# 20,000 requests and more made of what OpenAPI says, to every operation; none may be answered 5xx. ARGS="--cases 100000 --seed 1"
+fuzz: setup
+	$(BIN)/python -m tests.promises.fuzzing $(ARGS)
+
+# The pictures in docs/images, taken by the browser's tests (Debian: apt-get install chromium fonts-noto-cjk).
+screenshots: setup
+	FLYWHEEL_SCREENSHOTS=docs/images REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/scenarios/test_console.py $(ARGS)
+
+# docs/http.md and docs/topics.md, of what the code says of itself.
+reference: setup
+	FLYWHEEL_WRITE_REFERENCE=1 $(BIN)/python -m pytest tests/test_reference.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""`python -m bench [--only http,batch,router,closer,latency,takeover] [--rounds 3] [--quick] [--json FILE]`"""
+"""`python -m bench [--only http,batch,router,closer,latency,takeover,spool,webhooks,slow,workers,pages,flat] [--rounds 3] [--quick] [--json FILE]`"""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import closer, http, latency, router, takeover
+from bench import closer, door, flat, http, latency, pages, router, spool, takeover
 from bench.machine import cores
 from bench.options import Options
 from bench.stage import Stage
@@ -22,6 +22,12 @@ PARTS: dict[str, Callable[[Stage, Options], Part]] = {
     "closer": closer.measure,
     "latency": latency.measure,
     "takeover": takeover.measure,
+    "spool": spool.measure,
+    "webhooks": door.webhooks,
+    "slow": door.slow,
+    "workers": door.workers,
+    "pages": pages.measure,
+    "flat": flat.measure,
 }
 BEGIN, END = "<!-- last run -->", "<!-- end of last run -->"
 LIBRARIES = ("uvicorn", "fastapi", "aiokafka", "confluent-kafka", "asyncpg")

@@ -18,6 +18,8 @@ from bench.topics import create, stored_records
 from shared.topics import RECEIVED
 
 BATCH = 500
+WARM_START = 9 * 10**11
+"""Of the numbers of what is sent before the first round."""
 KAFKA, EMBEDDED = "ours, Kafka", "ours, embedded log"
 
 
@@ -50,9 +52,9 @@ def single(stage: Stage, options: Options) -> Part:
     shape = _Shape("/v1/feedback", 64, 0, "bench.peers.bare_app", 0.6 if options.quick else 5.0)
     part = Part("http", "`POST /v1/feedback`, 64 connections, one event each", "bare uvicorn")
     _measure(stage, options, part, shape, "bare uvicorn")
-    part.aim("ours ÷ bare uvicorn, requests/s", part.ratio(KAFKA, "bare uvicorn", "requests/s"), at_least=0.35)
-    part.aim("ours ÷ plain app, requests/s", part.ratio(KAFKA, "plain app", "requests/s"), at_least=4)
-    part.aim("p99, ours ÷ bare uvicorn", part.ratio(KAFKA, "bare uvicorn", "p99 ms"), at_most=3)
+    part.aim("ours ÷ bare uvicorn, requests/s", part.ratio(KAFKA, "bare uvicorn", "requests/s"), at_least=0.5)
+    part.aim("ours ÷ plain app, requests/s", part.ratio(KAFKA, "plain app", "requests/s"), at_least=6)
+    part.aim("p99, ours ÷ bare uvicorn", part.ratio(KAFKA, "bare uvicorn", "p99 ms"), at_most=2)
     return part
 
 
@@ -68,6 +70,8 @@ def batched(stage: Stage, options: Options) -> Part:
 def _measure(stage: Stage, options: Options, part: Part, shape: _Shape, bare: str) -> None:
     with contextlib.ExitStack() as stack:
         targets = [*_servers(stage, options, stack, shape, bare)]
+        for target in targets:
+            warm(target, shape)
         for round_number in range(options.rounds):
             for target in targets:
                 outcome = _load(target, shape, start=round_number * 10**9)
@@ -110,15 +114,23 @@ def _ours(stage: Stage, stack: contextlib.ExitStack, name: str, bootstrap: str |
     return _Target(name, program, port, stage.key(database), env, RECEIVED)
 
 
-def _load(target: _Target, shape: _Shape, start: int) -> Outcome:
+def _load(target: _Target, shape: _Shape, start: int, sign: str = "") -> Outcome:
     found = run_json(
         "bench.load",
         *("--port", target.port, "--path", shape.path, "--connections", shape.connections),
         *("--seconds", shape.seconds, "--warmup", min(1.0, shape.seconds / 3), "--start", start),
-        *("--key", target.key, "--pid", target.program.pid, "--batch", shape.batch),
+        *("--key", target.key, "--pid", target.program.pid, "--batch", shape.batch, "--sign", sign),
         env={},
     )
     return Outcome(**found)
+
+
+def warm(target: _Target, shape: _Shape) -> None:
+    """A round that only counts what was stored. A broker is Java: until its compilers have seen a load it takes three times
+    the CPU for it, and it shares the cores with what is measured."""
+    outcome = _load(target, shape, start=WARM_START)
+    target.answered += outcome.answered * (shape.batch or 1)
+    target.unknown += outcome.refused * (shape.batch or 1)
 
 
 def _measures(outcome: Outcome, events: int) -> dict[str, float | None]:

@@ -9,14 +9,16 @@ opened again and counted.
 
 import argparse
 import asyncio
+import hmac
 import json
 import os
 import re
 from array import array
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from time import perf_counter
+from time import perf_counter, time
 from typing import cast
 
 import uvloop
@@ -45,6 +47,8 @@ class Load:
     pid: int
     batch: int
     """Events a request; 0: one, as a JSON object."""
+    sign: str = ""
+    """A secret (`whsec_…`): each is a Standard Webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,23 @@ class Outcome:
     """A request."""
     load_cpu_us: float | None
     statuses: dict[str, int]
+
+
+def _signed(load: Load) -> Iterator[bytes]:
+    """The same bodies, each signed for itself."""
+    key = b64decode(load.sign.removeprefix("whsec_"))
+    bodies = [piece.parts for piece in pieces(2000)]
+    number = load.start
+    while True:
+        for parts in bodies:
+            body, stamp = numeral(number).join(parts), int(time())
+            mac = hmac.digest(key, b"msg_%d.%d.%s" % (number, stamp, body), "sha256")
+            yield (
+                f"POST {load.path} HTTP/1.1\r\nHost: {HOST}:{load.port}\r\nContent-Type: application/json\r\n"
+                f"webhook-id: msg_{number}\r\nwebhook-timestamp: {stamp}\r\n"
+                f"webhook-signature: v1,{b64encode(mac).decode()}\r\nContent-Length: {len(body)}\r\n\r\n"
+            ).encode() + body
+            number += 1
 
 
 def _requests(load: Load) -> Iterator[bytes]:
@@ -149,7 +170,7 @@ class _Connection(asyncio.Protocol):
 async def run(load: Load) -> Outcome:
     loop = asyncio.get_running_loop()
     tally = _Tally()
-    following = _requests(load).__next__
+    following = (_signed if load.sign else _requests)(load).__next__
     opening: set[asyncio.Task[object]] = set()
 
     def connect() -> None:
@@ -203,6 +224,7 @@ def main() -> None:
     parser.add_argument("--key", default="none")
     parser.add_argument("--pid", type=int, default=0)
     parser.add_argument("--batch", type=int, default=0)
+    parser.add_argument("--sign", default="")
     print(json.dumps(asdict(uvloop.run(run(Load(**vars(parser.parse_args())))))))
 
 

@@ -3,8 +3,10 @@ whoever asks, a Kafka for each part that needs one, and the configuration with t
 """
 
 import asyncio
+import base64
 import contextlib
 import itertools
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +29,9 @@ SECRET = "bench: the same on every process"
 
 
 class Stage:
+    source = "hooks"
+    webhook_secret = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="flywheel-bench-"))
         self._numbers = itertools.count(1)
@@ -107,6 +112,8 @@ class Stage:
         if not folder.exists():
             shutil.copytree(STARTER, folder)
             (folder / "routing.yaml").write_text(routing_yaml(), encoding="utf-8")
+            source = {"name": self.source, "connector": "standard", "secrets": [self.webhook_secret]}
+            (folder / "sources.yaml").write_text(json.dumps({"sources": [source]}), encoding="utf-8")
         return folder
 
     def env(self, database_url: str, bootstrap: str | None = None, **more: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ the first. A child dies with us, `kill -9` included: it hangs on a pipe whose ot
 import argparse
 import contextlib
 import functools
+import itertools
 import os
 import shutil
 import signal
@@ -41,6 +42,8 @@ POM = HERE / "kafka" / "pom.xml"
 JARS = HERE.parent / ".cache" / f"kafka-{VERSION}-{sha256(POM.read_bytes()).hexdigest()[:8]}"
 CLASSES = JARS / "classes.jsa"
 """What a broker loads, in the form that Java maps: half of its start is reading it from the jars."""
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+_PORTS = (12_000 + 5_000 * _WORKER + number % 5_000 for number in itertools.count(37 * os.getpid()))
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 HOST = "127.0.0.1"
@@ -88,10 +91,13 @@ class Unavailable(Exception):
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """None that was given out of late. Below those that the kernel gives to whoever connects, and for each worker (pytest-xdist)
+    others: between this look and whoever binds it, nobody else takes it."""
+    for port in _PORTS:
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind((HOST, port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def wait_until_ready(bootstrap: str, nodes: int = 1, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -230,6 +236,11 @@ class JavaBroker:
 
     def pause(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
+        # A thread that runs on another core may still answer after that; stopped is what the kernel says is stopped.
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while not all(map(_is_stopped, Path(f"/proc/{self.pid}/task").glob("*/stat"))):
+            assert time.monotonic() < deadline, "the broker does not stop"
+            time.sleep(0.001)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -237,6 +248,13 @@ class JavaBroker:
     def close(self) -> None:
         self.kill()
         shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _is_stopped(thread: Path) -> bool:
+    try:
+        return thread.read_text().rpartition(")")[2].split()[0] in "tT"
+    except FileNotFoundError:  # it has ended
+        return True
 
 
 class DockerBroker:
@@ -413,11 +431,21 @@ def own_kafka() -> Iterator[Cluster]:
     yield from one_broker()
 
 
+@pytest.fixture
+def three_brokers() -> Iterator[Cluster]:
+    """Of this test's own; each topic is on all of them, and two must have a record before it is acknowledged."""
+    yield from brokers(3)
+
+
 def one_broker() -> Iterator[Cluster]:
     """What `own_kafka` does, for a fixture that lives longer."""
+    yield from brokers(1)
+
+
+def brokers(nodes: int) -> Iterator[Cluster]:
     with contextlib.ExitStack() as stack:
         try:
-            cluster = stack.enter_context(Cluster())
+            cluster = stack.enter_context(Cluster(nodes))
         except Unavailable as unavailable:
             give_up(unavailable)
             raise

@@ -7,21 +7,64 @@ test that leaves connections open harms no other.
 
 import asyncio
 import itertools
+import logging
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from shared.database import migrate
 from shared.database.embedded import EmbeddedPostgres
-from tests.brokers import kafka_bootstrap, own_kafka  # noqa: F401
+from tests.brokers import kafka_bootstrap, own_kafka, three_brokers  # noqa: F401
+from tests.browser import browser  # noqa: F401
+
+# A painted traceback with every local in it takes fifteen seconds for a web request, and says less.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
+# What a shell starts in the background ignores Ctrl-C, and so would everything that tests start and end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# xdist gives its workers the width of a terminal that nobody has; what tests start would print for that.
+os.environ.pop("COLUMNS", None)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+FAULT_ROW = "fault-row"
+"""The property of a test in which it says what it counted; see `tests/faults/conftest.py`."""
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """A command that ran within a test has pointed all logs to that test's output, which is closed when it is over."""
+    root, structured = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**structured)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the faults' tests counted, a line each. Here, because of several workers only their controller has the reports."""
+    reports = itertools.chain.from_iterable(terminalreporter.stats.values())
+    said = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == FAULT_ROW]
+    if said:
+        terminalreporter.section("faults")
+    for line in sorted(set(map(str, said))):
+        terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +89,14 @@ def migrated_template(postgres_server: EmbeddedPostgres) -> str:
 def database_url(postgres_server: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
     """A fresh database with our schema."""
     yield from _fresh_database(postgres_server, migrated_template)
+
+
+@pytest.fixture(scope="session")
+def new_database(
+    postgres_server: EmbeddedPostgres, migrated_template: str
+) -> Callable[[], AbstractContextManager[str]]:
+    """Makes fresh databases with our schema, for fixtures that live longer than a test."""
+    return lambda: contextmanager(_fresh_database)(postgres_server, migrated_template)
 
 
 @pytest.fixture

@@ -139,6 +139,20 @@ class Deployment:
                 print(f"--- {proc.name}, {'alive' if proc.alive else 'ended'}\n{proc.tail(30, 400)}")
         self.close()
 
+    def twin(self, name: str) -> Proc:
+        """A second process of that service, on a port of its own; begun, and ready after `wait_ready`."""
+        first, port = self.procs[name], free_port()
+        twin = Proc(
+            f"{name}-twin",
+            first.command,
+            {**first.env, f"{name.upper()}_PORT": str(port)},
+            first.log.with_name(f"{name}-twin.log"),
+        )
+        self.procs[twin.name] = twin
+        self.urls[twin.name] = f"http://127.0.0.1:{port}"
+        twin.start()
+        return twin
+
     def start(self) -> None:
         for proc in self.procs.values():
             proc.start()

@@ -11,18 +11,20 @@ from collections.abc import Iterator
 import confluent_kafka
 
 LIST_OFFSETS = 2
+OFFSET_FETCH = 9
 UNKNOWN_TOPIC_OR_PART = 3
+NOT_COORDINATOR = 16
 _PRODUCER = 0
 
 
 class MockKafka:
-    """One broker, for as long as `running` runs."""
+    """Its brokers are 1, 2, … , for as long as `running` runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, brokers: int) -> None:
         self._closed = False
         self._library = _library()
         self._client = ctypes.c_void_p(self._library.rd_kafka_new(_PRODUCER, None, None, 0))
-        self._cluster = ctypes.c_void_p(self._library.rd_kafka_mock_cluster_new(self._client, 1))
+        self._cluster = ctypes.c_void_p(self._library.rd_kafka_mock_cluster_new(self._client, brokers))
         self.bootstrap = str(self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode())
 
     def create(self, topic: str, partitions: int = 1) -> None:
@@ -42,6 +44,19 @@ class MockKafka:
     def show(self, topic: str) -> None:
         self._library.rd_kafka_mock_topic_set_error(self._cluster, topic.encode(), 0)
 
+    def coordinate(self, kind: str, key: str, broker: int) -> None:
+        """`kind`: group or transaction, of which `key` is the id."""
+        assert not self._library.rd_kafka_mock_coordinator_set(self._cluster, kind.encode(), key.encode(), broker)
+
+    def lead(self, topic: str, partition: int, broker: int) -> None:
+        assert not self._library.rd_kafka_mock_partition_set_leader(self._cluster, topic.encode(), partition, broker)
+
+    def set_down(self, broker: int) -> None:
+        assert not self._library.rd_kafka_mock_broker_set_down(self._cluster, broker)
+
+    def set_up(self, broker: int) -> None:
+        assert not self._library.rd_kafka_mock_broker_set_up(self._cluster, broker)
+
     def close(self) -> None:
         """Gone. Safe to call twice."""
         if self._closed:
@@ -52,8 +67,8 @@ class MockKafka:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[MockKafka]:
-    made = MockKafka()
+def running(brokers: int = 1) -> Iterator[MockKafka]:
+    made = MockKafka(brokers)
     try:
         yield made
     finally:

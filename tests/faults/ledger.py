@@ -1,20 +1,23 @@
 """What was asked, what was answered first, and what became of it: the judge of every fault.
 
-A driver writes each id's first outcome to disk, synced, before anything is judged: `ok` (2xx), `refused` (4xx) or
-`unknown` (5xx, a timeout, a reset). An unknown id is sent again *as it was* until it is ok, which is what a 503 asks
-for. A customer's next piece is sent only when the one before is ok, so per customer the order is known.
+A driver writes each outcome to disk, synced, before anything is judged: `ok` (2xx), `refused` (4xx), `door` (nobody
+listens there, so nobody was asked) or `unknown` (5xx, a timeout, a reset). An unknown id is sent again *as it was* until
+it is ok, which is what a 503 asks for. A customer's next piece is sent only when the one before is ok, so per customer
+the order is known.
 
 The judge reads the log and the database by other means than the services do (SQL, and confluent's consumer with
-`read_committed`), and recomputes what must be there.
+`read_committed`), and recomputes what must be there. What it counted, all of it nothing where all is well, is a row of
+the table at the end of a run (`tests/conftest.py`).
 """
 
+import asyncio
 import json
 import os
 import random
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,12 @@ class Ledger:
 
     path: Path
     first: dict[str, str] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """Of every try, so an id that was sent three times counts three times."""
+    repeats: int = 0
+    """Pieces that were delivered again though they were acknowledged, and were given the same answer."""
+    drives: int = 0
+    """How often drivers were set on it: each time with ids of their own."""
     ids: dict[str, str] = field(default_factory=dict)
     """external id → feedback id, once ok."""
     order: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -55,6 +64,11 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
             self.first.setdefault(external_id, outcome)
+            self.outcomes[outcome] += 1
+
+    def repeated(self) -> None:
+        with self._lock:
+            self.repeats += 1
 
     def landed(self, external_id: str, feedback_id: str) -> None:
         with self._lock:
@@ -64,6 +78,12 @@ class Ledger:
     def __str__(self) -> str:
         return f"{len(self.ids)} acknowledged; first outcomes {dict(Counter(self.first.values()))}"
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was asked and answered, for the table."""
+        every = {name: self.outcomes[name] for name in ("refused", "unknown", "door")}
+        return {"ok": len(self.ids), **every, "repeats": self.repeats}
+
 
 class Drivers:
     """Threads that post until told to stop; `with Drivers(…):` around the faults."""
@@ -72,6 +92,8 @@ class Drivers:
         self._ledger = ledger
         self._url = url
         self._key = key
+        self._drive = ledger.drives
+        ledger.drives += 1
         self._stop = threading.Event()
         self._failed: list[BaseException] = []
         self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(threads)]
@@ -112,7 +134,7 @@ class Drivers:
 
     def _post(self, http: httpx2.Client, number: int, seq: int, dice: random.Random) -> None:
         customer = f"customer-{number}-{seq % 5}"
-        external_id = f"{number}-{seq}"
+        external_id = f"{self._drive}-{number}-{seq}"
         body = {
             "source": "faults",
             "external_id": external_id,
@@ -126,6 +148,11 @@ class Drivers:
                 headers = {"Authorization": f"Bearer {self._key()}"}
                 answer = http.post(f"{self._url()}/v1/feedback", json=body, headers=headers)
                 status = answer.status_code
+            except httpx2.ConnectError:
+                self._ledger.note(external_id, "door")
+                assert time.monotonic() < deadline, f"nobody listens, and {external_id} was never acknowledged"
+                time.sleep(0.05)
+                continue
             except httpx2.HTTPError:
                 status = 0
             if status == 202:
@@ -144,10 +171,11 @@ def continue_with_a_repeat(http: httpx2.Client, url: str, key: str, body: Any, l
     """A tenth is delivered twice, as upstream tools do; what becomes of the second post does not matter."""
     try:
         answer = http.post(f"{url}/v1/feedback", json=body, headers={"Authorization": f"Bearer {key}"})
-        if answer.status_code == 202:
-            ledger.landed(body["external_id"], answer.json()["id"])
     except httpx2.HTTPError:
-        pass
+        return
+    if answer.status_code == 202:
+        ledger.landed(body["external_id"], answer.json()["id"])
+        ledger.repeated()
 
 
 # ── what is on the log ──
@@ -168,6 +196,15 @@ async def routed_on_postgres(connection: asyncpg.Connection) -> list[Routed]:
 
 def routed_on_kafka(bootstrap: str) -> list[Routed]:
     """Read to the end by a consumer of its own, committed records only."""
+    return [
+        (_text(message, "ce_id"), *place_of(message))
+        for message in on_kafka(bootstrap, "feedback.routed.")
+        if _is_owners(message.value())
+    ]
+
+
+def on_kafka(bootstrap: str, prefix: str) -> list[Message]:
+    """Everything on the topics whose names begin so, partition by partition in its order."""
     settings = {
         "bootstrap.servers": bootstrap,
         "group.id": "judge",
@@ -181,7 +218,7 @@ def routed_on_kafka(bootstrap: str) -> list[Routed]:
         places = [
             TopicPartition(name, partition, 0)
             for name, topic in topics.items()
-            if name.startswith("feedback.routed.")
+            if name.startswith(prefix)
             for partition in topic.partitions
         ]
         judge.assign(places)
@@ -190,7 +227,11 @@ def routed_on_kafka(bootstrap: str) -> list[Routed]:
         judge.close()
 
 
-def _to_the_ends(judge: Consumer, places: int) -> Iterator[Routed]:
+def place_of(message: Message) -> tuple[str, int, int]:
+    return str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
+
+
+def _to_the_ends(judge: Consumer, places: int) -> Iterator[Message]:
     ends: set[tuple[str, int]] = set()
     deadline = time.monotonic() + GIVE_UP_S
     while len(ends) < places:
@@ -199,16 +240,17 @@ def _to_the_ends(judge: Consumer, places: int) -> Iterator[Routed]:
         if message is None:
             continue
         if message.error():
-            ends.add((str(message.topic()), int(message.partition() or 0)))
-            continue
-        if not _is_owners(message.value()):
-            continue
-        yield _text(message, "ce_id"), str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
+            ends.add(place_of(message)[:2])
+        else:
+            yield message
 
 
 def _is_owners(value: Any) -> bool:
-    """A watching team's copy is none of the effects that are counted."""
-    return bool(json.loads(value)["routing"]["role"] == "owner")
+    """A watching team's copy is none of the effects that are counted, nor is what nobody can read."""
+    try:
+        return bool(json.loads(value)["routing"]["role"] == "owner")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _text(message: Message, header: str) -> str:
@@ -220,47 +262,90 @@ def _text(message: Message, header: str) -> str:
 # ── the verdict ──
 
 
-def judge_log(ledger: Ledger, routed: Sequence[Routed]) -> None:
+def judge(
+    url: str, ledger: Ledger, *, kafka: str | None = None, mailbox: Mailbox | None = None, but: Container[str] = ()
+) -> dict[str, int]:
+    """All of it at once, where the log is Kafka or else the database: what was asked, answered and found, counted.
+    `but`: ids that the test itself wrote to the log."""
+
+    async def judged() -> dict[str, int]:
+        connection = await asyncpg.connect(url)
+        try:
+            routed = await routed_on_postgres(connection) if kafka is None else routed_on_kafka(kafka)
+            counts = judge_log(ledger, [one for one in routed if one[0] not in but])
+            counts |= await judge_database(connection, ledger)
+            if mailbox is not None:
+                counts |= {"dup_mail": 0, "mail_unknown": await judge_mail(connection, mailbox)}
+            return counts
+        finally:
+            await connection.close()
+
+    return ledger.counts | asyncio.run(judged())
+
+
+def judge_log(ledger: Ledger, routed: Sequence[Routed]) -> dict[str, int]:
     """Every acknowledged id is routed exactly once, nothing else is, and each customer's order is kept."""
     times = Counter(feedback_id for feedback_id, *_ in routed)
     acknowledged = set(ledger.ids.values())
-    lost = acknowledged - set(times)
-    assert not lost, f"{len(lost)} acknowledged and never routed, e.g. {sorted(lost)[:3]}"
-    assert not set(times) - acknowledged, "routed, but never acknowledged and never retried to the end"
-    doubled = [feedback_id for feedback_id, count in times.items() if count > 1]
-    assert not doubled, f"{len(doubled)} routed more than once, e.g. {doubled[:3]}"
+    found = {
+        "lost": sorted(acknowledged - set(times)),
+        "ghost": sorted(set(times) - acknowledged),
+        "dup": [feedback_id for feedback_id, count in times.items() if count > 1],
+        "disorder": _out_of_order(ledger, routed),
+    }
+    assert not any(found.values()), _examples(found)
+    return dict.fromkeys(found, 0)
+
+
+def _out_of_order(ledger: Ledger, routed: Sequence[Routed]) -> list[str]:
+    """Where what a customer said stands otherwise than they said it."""
     where = {feedback_id: (topic, partition, offset) for feedback_id, topic, partition, offset in routed}
+    found = []
     for customer, sent in ledger.order.items():
         by_place: dict[tuple[str, int], list[int]] = defaultdict(list)
         for external_id in sent:
-            if external_id in ledger.ids:
-                topic, partition, offset = where[ledger.ids[external_id]]
-                by_place[topic, partition].append(offset)
-        for place, offsets in by_place.items():
-            assert offsets == sorted(offsets), f"{customer} is out of order in {place}"
+            if (place := where.get(ledger.ids.get(external_id, ""))) is not None:
+                by_place[place[0], place[1]].append(place[2])
+        found += [f"{customer} in {place}" for place, offsets in by_place.items() if offsets != sorted(offsets)]
+    return found
 
 
-async def judge_database(connection: asyncpg.Connection, ledger: Ledger) -> None:
+def _examples(found: Mapping[str, Sequence[Any]]) -> str:
+    return "; ".join(f"{name}: {len(some)}, e.g. {list(some)[:3]}" for name, some in found.items() if some)
+
+
+async def judge_database(connection: asyncpg.Connection, ledger: Ledger) -> dict[str, int]:
     """Every acknowledged id has one effect; every case's sequence is whole; one unfinished case a key."""
     seen = {row[0] for row in await connection.fetch("SELECT id::text FROM published.feedback WHERE source = 'faults'")}
-    assert seen == set(ledger.ids.values())
-    effects = await connection.fetch(
-        "SELECT data->>'feedback_id' AS id, count(*) FROM published.timeline WHERE what IN ('opened', 'joined') GROUP BY 1"
-    )
-    assert {row["id"] for row in effects} <= seen
-    twice = [row["id"] for row in effects if row["count"] > 1]
-    assert not twice, f"{len(twice)} took effect twice, e.g. {twice[:3]}"
-    owed = await connection.fetchval("SELECT count(*) FROM published.feedback WHERE follow_up AND source = 'faults'")
-    assert len(effects) == owed, "not every one that is owed an answer has its case"
+    effects = {
+        row[0]: int(row[1])
+        for row in await connection.fetch(
+            "SELECT data->>'feedback_id', count(*) FROM published.timeline WHERE what IN ('opened', 'joined') GROUP BY 1"
+        )
+    }
+    owed = {
+        row[0]
+        for row in await connection.fetch(
+            "SELECT id::text FROM published.feedback WHERE follow_up AND source = 'faults'"
+        )
+    }
     gaps = await connection.fetch(
         "SELECT case_id FROM published.timeline GROUP BY case_id HAVING max(sequence) <> count(*) OR min(sequence) <> 1"
     )
-    assert not gaps, f"{len(gaps)} cases have a gap in their sequence"
     keys = await connection.fetch(
         "SELECT case_key FROM published.cases WHERE state IN"
         " ('open','acknowledged','in_progress','waiting_on_customer','reopened') GROUP BY workspace, case_key HAVING count(*) > 1"
     )
-    assert not keys
+    acknowledged = set(ledger.ids.values())
+    found: dict[str, Sequence[Any]] = {
+        "lost_effect": sorted((acknowledged - seen) | (owed - set(effects))),
+        "ghost_effect": sorted((seen - acknowledged) | (set(effects) - owed)),
+        "dup_effect": [feedback_id for feedback_id, count in effects.items() if count > 1],
+        "gap": gaps,
+        "dup_case": keys,
+    }
+    assert not any(found.values()), _examples(found)
+    return dict.fromkeys(found, 0)
 
 
 async def judge_mail(connection: asyncpg.Connection, mailbox: Mailbox) -> int:

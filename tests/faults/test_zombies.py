@@ -17,8 +17,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.brokers import Cluster, free_port
-from tests.deployment import Deployment, Proc
+from tests.brokers import Cluster
+from tests.deployment import Deployment
 from tests.faults import ledger as book
 from tests.faults.settled import settled
 from tests.mailbox import Mailbox
@@ -40,7 +40,7 @@ def mailbox() -> Iterator[Mailbox]:
 def test_on_the_embedded_log(tmp_path: Path, database_url: str, mailbox: Mailbox) -> None:
     ledger = book.Ledger(tmp_path / "ledger.jsonl")
     with Deployment.apart(tmp_path, database_url, {"SMTP_URL": mailbox.url}) as deployment:
-        _stopped(tmp_path, deployment, database_url, ledger, LEASE_S)
+        _stopped(deployment, database_url, ledger, LEASE_S)
         asyncio.run(settled(database_url, ledger))
         unknown = asyncio.run(_verdict(database_url, ledger, mailbox, on_postgres=True))
     print(f"{ROUNDS} rounds on the embedded log: {ledger}; mails of unknown fate: {unknown}, each listed")
@@ -52,7 +52,7 @@ def test_on_kafka(tmp_path: Path, database_url: str, own_kafka: Cluster, mailbox
     ledger = book.Ledger(tmp_path / "ledger.jsonl")
     env = {"SMTP_URL": mailbox.url, "KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap}
     with Deployment.apart(tmp_path, database_url, env) as deployment:
-        _stopped(tmp_path, deployment, database_url, ledger, SESSION_S)
+        _stopped(deployment, database_url, ledger, SESSION_S)
         asyncio.run(settled(database_url, ledger))
         mine = set(ledger.ids.values())
         book.judge_log(ledger, [r for r in book.routed_on_kafka(own_kafka.bootstrap) if r[0] in mine])
@@ -60,9 +60,9 @@ def test_on_kafka(tmp_path: Path, database_url: str, own_kafka: Cluster, mailbox
     print(f"{ROUNDS} rounds on Kafka: {ledger}; mails of unknown fate: {unknown}, each listed")
 
 
-def _stopped(directory: Path, deployment: Deployment, url: str, ledger: book.Ledger, session_s: float) -> None:
+def _stopped(deployment: Deployment, url: str, ledger: book.Ledger, session_s: float) -> None:
     dice = random.Random(SEED)
-    pairs = [(deployment.procs[name], _twin(directory, deployment, name)) for name in ("router", "closer")]
+    pairs = [(deployment.procs[name], deployment.twin(name)) for name in ("router", "closer")]
     deployment.wait_ready()
     with book.Drivers(ledger, lambda: deployment.urls["ingest"], lambda: deployment.api_key, threads=3) as drivers:
         for round_ in range(ROUNDS):
@@ -83,15 +83,6 @@ def _stopped(directory: Path, deployment: Deployment, url: str, ledger: book.Led
                         print(f"{proc.name} ended with {proc.running.returncode if proc.running else None}")
                         proc.start()
         drivers.wait_for(len(ledger.ids) + 20)
-
-
-def _twin(directory: Path, deployment: Deployment, name: str) -> Proc:
-    first = deployment.procs[name]
-    env = {**first.env, f"{name.upper()}_PORT": str(free_port())}
-    twin = Proc(f"{name}-twin", first.command, env, directory / f"{name}-twin.log")
-    deployment.procs[twin.name] = twin
-    twin.start()
-    return twin
 
 
 async def _goes_on(url: str, ledger: book.Ledger) -> None:

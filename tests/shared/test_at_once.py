@@ -9,7 +9,8 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.web.at_once import Asked, answer_head
-from tests.shared.test_protocol import HOST, LONG, Application, Connection, Server, post, serving, until
+from tests.connection import Connection
+from tests.shared.test_protocol import HOST, LONG, Application, Server, post, serving, until
 
 
 class Handler:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import FILES, STARTER, ConfigError, config_of, read_dir
+from shared.config import FILES, RULES, STARTER, ConfigError, config_of, read_dir
 from shared.config.document import parse
 from shared.config.proof import checks, prove
-from shared.config.store import ConfigStore
+from shared.config.store import ConfigStore, InForce, rules_hash
 from shared.config.teams import minutes, read_teams, weekdays
 from shared.database import Database
 
@@ -115,8 +115,8 @@ def test_what_a_variable_of_another_process_may_mend_is_unsure() -> None:
 
 
 def test_every_service_that_works_by_a_file_says_what_it_makes_of_it() -> None:
-    assert sorted(checks()) == ["closer", "ingest", "router"]
-    assert sorted(prove(config_of(read_dir(STARTER)), {})) == ["closer", "ingest", "router"]
+    assert sorted(checks()) == ["closer", "console", "ingest", "router"]
+    assert sorted(prove(config_of(read_dir(STARTER)), {})) == ["closer", "console", "ingest", "router"]
 
 
 @pytest.mark.parametrize(
@@ -187,3 +187,34 @@ async def test_the_version_in_force_is_one_for_all_and_every_version_is_kept(dat
     finally:
         await first.close()
         await second.close()
+
+
+async def test_who_put_what_in_force_and_what_was_taken_back_is_kept(database_url: str) -> None:
+    database = Database(database_url)
+    store = ConfigStore(database)
+    first = config_of({**read_dir(STARTER), RULES: "rules: []"})
+    second = config_of({**first.files, RULES: "change: {by: li@example.com, why: none are needed}\nrules: []"})
+    try:
+        assert await store.in_force() is None
+        assert await store.files(first.version) is None
+        await store.put_in_force(first)
+        await store.put_in_force(second)
+        await store.put_in_force(
+            first,
+            author="wang",
+            reason="they are",
+            rolled_back_to=first.version,
+            taken_back=[rules_hash(second.files)],
+        )
+        assert await store.in_force() == InForce(first.version, frozenset({rules_hash(second.files)}))
+        said = [(turn.version, turn.author, turn.reason, turn.rolled_back_to) for turn in await store.history(10)]
+        assert said == [
+            (first.version, "wang", "they are", first.version),
+            (second.version, "li@example.com", "none are needed", None),
+            (first.version, None, None, None),
+        ]
+        assert len(await store.history(2)) == 2
+        await store.put_in_force(second)
+        assert await store.in_force() == InForce(second.version, frozenset())
+    finally:
+        await database.close()

@@ -57,11 +57,19 @@ def test_what_others_read_too_is_sent_again_to_one_service_alone(came: str, goes
     assert message.headers == (wanted[:1] if goes.endswith("received") else wanted)
 
 
-def test_a_webhooks_body_came_by_no_topic() -> None:
+@pytest.mark.parametrize(
+    ("original_topic", "how"),
+    [
+        ("feedback.received", "topic"),
+        ("acme.feedback.routed.support", "topic"),
+        ("webhooks/zendesk-eu", "webhook"),
+        ("acme.webhooks/zendesk-eu", "webhook"),
+        ("", "unknown"),
+    ],
+)
+def test_how_it_came(original_topic: str, how: str) -> None:
     letter = dead_letter_of(record(), service="router", reason="bad-value", detail="x")
-    assert letter.came_by_topic
-    assert not dataclasses.replace(letter, original_topic="webhooks/zendesk-eu").came_by_topic
-    assert not dataclasses.replace(letter, original_topic="").came_by_topic
+    assert dataclasses.replace(letter, original_topic=original_topic).came_by == how
 
 
 def test_a_letter_is_read_back_whole() -> None:

@@ -32,6 +32,27 @@ async def test_a_database_that_is_newer_than_this_release_is_left_alone(database
         await connection.close()
 
 
+async def test_whoever_only_reads_changes_nothing(empty_database_url: str, database_url: str) -> None:
+    with pytest.raises(
+        Misuse, match=r"the database is empty, and this release works with version .*`flywheel db migrate`"
+    ):
+        await migrate.require(empty_database_url)
+    await migrate.require(database_url)
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname !~ '^(pg_|information)'") == 0
+    finally:
+        await connection.close()
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        with pytest.raises(Misuse, match="at version 0001"):
+            await migrate.require(database_url)
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0001"
+    finally:
+        await connection.close()
+
+
 async def test_a_database_that_is_away_is_waited_for(tmp_path: Path) -> None:
     with pytest.raises(Transient, match="cannot be reached"):
         await migrate.upgrade(f"postgresql://postgres@/flywheel?host={tmp_path}")

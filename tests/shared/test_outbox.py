@@ -14,6 +14,7 @@ from shared.log.postgres import PostgresLog
 from shared.topics import Topic
 
 TOPIC = "outbox.test"
+PATIENCE_S = 30.0
 
 
 def _message(number: int) -> Message:
@@ -39,7 +40,7 @@ async def _left(database: Database) -> int:
 
 
 async def _until(log: PostgresLog, count: int) -> list[int]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(found := await _published(log)) < count:
             await asyncio.sleep(0.02)
     return found
@@ -59,7 +60,7 @@ async def test_what_is_committed_is_published_in_order_and_what_is_rolled_back_n
             async with database.transaction() as connection:
                 await outbox.append(connection, [_message(number) for number in range(start, start + 100)])
         assert await _until(log, 1200) == list(range(1200))
-        async with asyncio.timeout(10):  # they are on the log before they are deleted
+        async with asyncio.timeout(PATIENCE_S):  # they are on the log before they are deleted
             while await _left(database):
                 await asyncio.sleep(0.02)
     finally:

@@ -340,17 +340,26 @@ def test_the_openapi_document_tells_of_problems(client: TestClient) -> None:
     for operations in document["paths"].values():
         for operation in operations.values():
             assert MEDIA_TYPE in operation["responses"]["default"]["content"]
-            assert "422" not in operation["responses"]
+            assert ("422" in operation["responses"]) == ("requestBody" in operation or _queried(operation))
+            assert all(
+                MEDIA_TYPE in reply["content"] for status, reply in operation["responses"].items() if status >= "4"
+            )
     assert document["components"]["schemas"]["Problem"]["required"] == ["type", "title", "status"]
+
+
+def _queried(operation: dict[str, Any]) -> bool:
+    return any(one["in"] == "query" for one in operation.get("parameters", ()))
 
 
 def test_the_plain_pieces() -> None:
     problem = Problem(429, "too-many-requests", "Slow down.", headers={"Retry-After": "1"})
-    status, headers, body = problem_response(problem, instance="/x\n" + "y" * 9000, request_id="r")
+    status, headers, body = problem_response(problem, instance="/x\n{%é%41%zz", request_id="r")
     assert status == 429
     assert (b"retry-after", b"1") in headers
     assert (b"content-length", str(len(body)).encode()) in headers
-    assert json.loads(body)["instance"].startswith("/x\\u000ay")
+    assert json.loads(body)["instance"] == "/x%0A%7B%25%C3%A9%41%25zz", "a URI reference, as RFC 9457 asks for it"
+    *_, body = problem_response(problem, instance="/" + "y" * 9000)
+    assert "instance" not in json.loads(body)
     assert len(body) < 600
 
     sent: list[Any] = []

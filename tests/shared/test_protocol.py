@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import uvicorn
@@ -26,11 +26,11 @@ from shared.web.body import JSON, read_body
 from shared.web.framing import Limits
 from shared.web.problems import Problem, send_problem
 from shared.web.protocol import MAX_PIPELINED, GuardedProtocol, server_config
+from tests.connection import WAIT_S, Connection, Reply, connected
 
 SHORT = Limits(idle_s=0.3, header_s=0.3, body_s=0.5, write_s=0.5, linger_s=0.3, sweep_s=0.05)
 LONG = replace(SHORT, idle_s=60, header_s=60, body_s=60, write_s=60, linger_s=1)
 MAX_BODY = 10 * 1024 * 1024
-WAIT_S = 10.0
 
 
 class Application:
@@ -80,60 +80,6 @@ class Application:
         await send({"type": "http.response.body", "body": raw})
 
 
-@dataclass
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def slug(self) -> str:
-        assert self.headers["content-type"] == "application/problem+json"
-        document = json.loads(self.body)
-        assert document["status"] == self.status
-        return str(document["type"].removeprefix("/problems/"))
-
-
-class Connection:
-    """A client that sends what it likes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def reply(self, *, head: bool = False) -> Reply:
-        async with asyncio.timeout(WAIT_S):
-            lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines[1:] if line)}
-            body = b"" if head else await self.reader.readexactly(int(headers.get("content-length", "0")))
-        return Reply(int(lines[0].split(" ")[1]), headers, body)
-
-    async def closed(self) -> bytes:
-        """What still comes until the other side ends it. A reset is an end too."""
-        async with asyncio.timeout(WAIT_S):
-            try:
-                return await self.reader.read()
-            except ConnectionError:
-                return b""
-
-    async def asked(self, data: bytes) -> Reply:
-        """The reply, after which the connection must end."""
-        sending = asyncio.create_task(self.send(data))
-        reply = await self.reply()
-        assert await self.closed() == b""
-        await asyncio.gather(sending, return_exceptions=True)  # it may have been cut off
-        return reply
-
-    async def close(self) -> None:
-        self.writer.close()
-        with suppress(ConnectionError):
-            await self.writer.wait_closed()
-
-
 class Server:
     def __init__(self, port: int, app: Application, server: uvicorn.Server) -> None:
         self.port = port
@@ -149,11 +95,8 @@ class Server:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port))
-        try:
+        async with connected(self.port) as connection:
             yield connection
-        finally:
-            await connection.close()
 
     async def ask(self, data: bytes) -> Reply:
         async with self.connection() as connection:
@@ -234,6 +177,21 @@ def post(headers: bytes, body: bytes = b"", path: bytes = b"/") -> bytes:
 
 
 # ── what is served ──
+
+
+async def test_an_answer_before_the_end_of_its_question_says_that_it_is_the_last(strict: Server) -> None:
+    """A client sends head and body each in a packet of its own, and may be refused before it has sent the second. It was not
+    told, used the connection again, and was never answered."""
+    async with strict.connection() as connection:
+        await connection.send(post(b"Content-Length: 2\r\n", b"", b"/unread"))
+        reply = await connection.reply()
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+        await connection.send(b"{}" + GET)
+        assert await connection.closed() == b""
+    async with strict.connection() as connection:
+        for _ in range(2):
+            await connection.send(post(b"Content-Length: 2\r\n", b"{}", b"/unread"))
+            assert "connection" not in (await connection.reply()).headers, "all of it is here: it is kept"
 
 
 async def test_ordinary_requests_share_a_connection(strict: Server) -> None:
@@ -478,7 +436,9 @@ async def test_row_3_a_length_that_is_too_small(strict: Server) -> None:
         assert json.loads((await connection.reply()).body)["body"] == 2
         rest = await connection.closed()
         assert rest == b"" or b"400 Bad Request" in rest
-    assert len(strict.app.seen) == 1
+    # A chunked one that the test before gave up may still be on its way to the application.
+    chunked = (b"transfer-encoding", b"chunked")
+    assert len([scope for scope in strict.app.seen if chunked not in scope["headers"]]) == 1
 
 
 async def test_row_3_a_length_that_is_too_large_and_a_client_that_leaves(strict: Server) -> None:

@@ -1,0 +1,5 @@
+"""What schemathesis must be told: how NDJSON is sent."""
+
+import schemathesis
+
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
