@@ -62,8 +62,8 @@ def batched(stage: Stage, options: Options) -> Part:
     shape = _Shape("/v1/feedback/batch", 8, BATCH, "bench.peers.bare_parse", 0.6 if options.quick else 5.0)
     part = Part("batch", f"NDJSON, {BATCH} events a request, 8 connections", "bare parse")
     _measure(stage, options, part, shape, "bare parse")
-    part.aim("ours ÷ bare parse, events/s", part.ratio(KAFKA, "bare parse", "events/s"), at_least=0.15)
-    part.aim("ours ÷ plain app, events/s", part.ratio(KAFKA, "plain app", "events/s"), at_least=2.5)
+    part.aim("ours ÷ bare parse, events/s", part.ratio(KAFKA, "bare parse", "events/s"), at_least=0.25)
+    part.aim("ours ÷ plain app, events/s", part.ratio(KAFKA, "plain app", "events/s"), at_least=4)
     return part
 
 

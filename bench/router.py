@@ -59,8 +59,8 @@ def measure(stage: Stage, options: Options) -> Part:
             _on_kafka(stage, options, part, messages, bootstrap)
     _on_postgres(stage, options, part, messages)
     rate = "events/s"
-    part.aim("ours ÷ confluent pipe", part.ratio(OURS, PIPE, rate), at_least=0.4)
-    part.aim("ours ÷ Quix", part.ratio(OURS, QUIX, rate), at_least=1.2)
+    part.aim("ours ÷ confluent pipe", part.ratio(OURS, PIPE, rate), at_least=0.8)
+    part.aim("ours ÷ Quix", part.ratio(OURS, QUIX, rate), at_least=2.5)
     part.aim("embedded log, ours ÷ its pipe", part.ratio(EMBEDDED, EMBEDDED_PIPE, rate), at_least=0.4)
     return part
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Body, Path, Query, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from services.ingest import cloudevents, examples
 from services.ingest.door import (
@@ -29,10 +29,12 @@ from services.ingest.door import (
     head_of,
     log,
     refuse,
+    refusing,
 )
 from services.ingest.door import invalid as invalid_feedback
 from services.ingest.normalize import Builder, Content, Event, event_id, plain_content, read_feedback, without
 from services.ingest.publish import Publisher
+from services.ingest.webhooks import Webhooks
 from shared.auth import Principal
 from shared.clock import Clock
 from shared.events.acceptable import Invalid
@@ -42,7 +44,7 @@ from shared.events.feedback import Feedback
 from shared.events.identity import fresh_id, joined
 from shared.telemetry import traceparent_of
 from shared.web import strict_json
-from shared.web.at_once import Asked, HotPath, answer_head
+from shared.web.at_once import Asked, HotPath, Together, answer_head
 from shared.web.body import accepted, media_type, read_body
 from shared.web.problems import FieldError, request_id_of
 
@@ -53,8 +55,6 @@ BATCH_MAX_LINES = 4 * BATCH_MAX_ITEMS
 """Of NDJSON, the blank ones too: they are nothing, and looking at sixteen million of them is not."""
 BREATHE_AFTER_S = 0.015
 """A batch's work between two looks at the other requests: by time, for an item may cost a thousand times another."""
-TAKEN_TOGETHER = 32
-"""Of single pieces, at most: the rest of what came in a turn of the event loop is taken after them."""
 ERRORS_PER_ITEM = 20
 ERRORS_PER_BATCH = 1_000
 """Then each bad item is named with the first thing that is wrong with it."""
@@ -81,7 +81,7 @@ class Api:
         self._builder = builder
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._asked: list[_Taken] = []
+        self._together = Together(self._recognise, self._read, self._make, self._offer)
         self._uncounted = 0
         self._tick = -1
         self._now = ""
@@ -92,29 +92,8 @@ class Api:
         """`POST /v1/feedback`, the hot path: whoever sends it is known, it is plainly good, and only the log's answer is
         waited for. What is otherwise is declined, and `feedback` says why. Decided with all that come in the same turn of
         the event loop."""
-        self._asked.append(_Taken(asked, self._count_accepted))
-        if len(self._asked) == 1:
-            self._loop.call_soon(self._take)
-        elif len(self._asked) >= TAKEN_TOGETHER:
-            self._take()
+        self._together.add(_Taken(asked, self._count_accepted))
         return True
-
-    def _take(self) -> None:
-        """A step at a time over all of them: its code and its tables are at hand for the second. Each from its first step
-        to its last, they took half as long again."""
-        in_hand, self._asked = self._asked, []
-        for step in (self._recognise, self._read, self._make, self._offer):
-            going_on = []
-            for taken in in_hand:
-                try:
-                    is_plain = step(taken)
-                except Exception:  # noqa: BLE001 - a defect is the long way's to answer and to log; the others go on
-                    is_plain = False
-                if is_plain:
-                    going_on.append(taken)
-                else:
-                    taken.asked.decline()
-            in_hand = going_on
 
     def _recognise(self, taken: "_Taken") -> bool:
         fields = taken.asked.fields
@@ -326,7 +305,7 @@ class _Taken:
             self._count()
             self.asked.answer(_ACCEPTED_HEAD, f'{{"id":"{self.event.id}","received_at":"{self.received_at}"}}'.encode())
         else:
-            self.asked.hand_over(_refusing(error, self.principal))
+            self.asked.hand_over(refusing("feedback", "api", error, **_ids(self.principal)))
 
 
 class _Rejected:
@@ -365,15 +344,6 @@ def _trace(head: Head) -> str:
 
 def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("latin-1")
-
-
-def _refusing(error: Exception, principal: Principal) -> ASGIApp:
-    """What was taken at once and did not get to the log is refused as everything else is."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await refuse("feedback", "api", scope, receive, send, error, **_ids(principal))
-
-    return app
 
 
 def _history(query: bytes) -> bool:
@@ -567,10 +537,10 @@ _WEBHOOK_BODY = {
 }
 
 
-def hot_paths(api: Api, webhooks: Handler) -> Mapping[str, HotPath]:
+def hot_paths(api: Api, webhooks: Webhooks) -> Mapping[str, HotPath]:
     return {
         "/v1/feedback": HotPath(api.feedback, api.feedback_at_once),
         "/v1/feedback/batch": HotPath(api.batch),
         "/v1/events": HotPath(api.events),
-        "/v1/webhooks/": HotPath(webhooks),
+        "/v1/webhooks/": HotPath(webhooks, webhooks.at_once),
     }

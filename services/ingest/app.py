@@ -69,7 +69,7 @@ class Ingest:
         self.routes: APIRouter = routes(api, webhooks.__call__)
         self.routes.include_router(quarantine.routes_for(webhooks, self._publisher, runtime.log))
         self.routes.include_router(form_pages.routes_for(**common, links=runtime.links))
-        self.hot_paths = hot_paths(api, webhooks.__call__)
+        self.hot_paths = hot_paths(api, webhooks)
 
     def check(self, config: Config) -> None:
         self._read(config)

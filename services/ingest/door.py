@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client import Counter
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.ingest.forms import Form
 from services.ingest.limits import Admission, Buckets, Rate
@@ -229,6 +229,15 @@ async def refuse(
     else:
         log.info("request.refused", **said)
     await send_problem(scope, send, problem)
+
+
+def refusing(route: str, kind: str, error: Exception, **ids: Any) -> ASGIApp:
+    """What was taken at once and did not get to the log is refused as everything else is."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await refuse(route, kind, scope, receive, send, error, **ids)
+
+    return app
 
 
 def answer_start(status: int, length: int, content_type: bytes = b"application/json") -> dict[str, Any]:

@@ -103,3 +103,8 @@ class RateLimits:
         if buckets is None:
             buckets = self._buckets[rate] = Buckets(rate)
         return buckets.take(name, now)
+
+    def give_back(self, rate: Rate, name: str) -> None:
+        """What was admitted and not taken."""
+        if (buckets := self._buckets.get(rate)) is not None:
+            buckets.charge(name, -1)

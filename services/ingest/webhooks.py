@@ -29,9 +29,9 @@ from services.ingest.connectors import (
     secret_headers,
     verify,
 )
-from services.ingest.door import EVENTS, REQUESTS, InForce, answer_start, log, refuse, too_many
+from services.ingest.door import EVENTS, REQUESTS, InForce, log, refuse, refusing, too_many
 from services.ingest.limits import Rate, RateLimits
-from services.ingest.normalize import Builder
+from services.ingest.normalize import Builder, Event
 from services.ingest.publish import Publisher
 from services.ingest.sources import Source
 from services.ingest.tidy import clean_text
@@ -41,7 +41,9 @@ from shared.errors import Rejected
 from shared.events.dead_letter import DeadLetter
 from shared.telemetry import traceparent_of
 from shared.topics import named
+from shared.web.at_once import Asked, Together
 from shared.web.body import read_body, too_large
+from shared.web.cycle import fixed_head
 from shared.web.problems import Problem, request_id_of
 
 ROUTE = "webhooks"
@@ -55,6 +57,9 @@ _NOT_KEPT = frozenset({"authorization", "cookie", "proxy-authorization"})
 _DAMAGED = "the body is gzipped and damaged"
 _HTTP = "http_"
 """Before the name of a header of the request, where it stands on a letter."""
+
+_accepted = REQUESTS.labels(ROUTE, "accepted")
+_event_accepted = EVENTS.labels("webhook", "accepted")
 
 BREAKER_OPEN = Gauge(
     "ingest_breaker_open", "1 while most of what a source sends cannot be read, and is answered 503.", ["source"]
@@ -91,6 +96,51 @@ class Webhooks:
         self._limits = RateLimits()
         self._breakers: dict[str, Breaker] = {}
         self._judged_by = ""
+        self._together = Together(self._believe, self._read_once, self._make, self._offer)
+
+    # ── at once ──
+
+    def at_once(self, asked: Asked) -> bool:
+        """What most webhooks are: small, plain, signed, one piece of feedback, and a source that is within its rate. The
+        same steps as below; whatever is otherwise is declined, and the long way starts anew and says why."""
+        source = self._in_force.sources.get(asked.target.rpartition(b"/")[2].decode("latin-1"))
+        if source is None or b"content-encoding" in asked.fields or len(asked.body) > IN_A_THREAD_BYTES:
+            return False
+        now = self._clock.now()
+        self._together.add(_Taken(asked, source.at(now), self._connectors[source.connector], now))
+        return True
+
+    def _believe(self, taken: "_Taken") -> bool:
+        asked, connector, source = taken.asked, taken.connector, taken.source
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in asked.fields.items()}
+        request = WebhookRequest("POST", self._public_url + asked.target.decode("latin-1"), headers, asked.body)
+        if connector.answer(request, source, False) is not None:
+            return False
+        verify(connector, request, source, taken.now)
+        taken.request = request
+        return connector.answer(request, source, True) is None
+
+    def _read_once(self, taken: "_Taken") -> bool:
+        taken.drafts = taken.connector.parse(taken.request, taken.source)
+        return not isinstance(taken.drafts, Ignored) and len(taken.drafts) == 1
+
+    def _make(self, taken: "_Taken") -> bool:
+        found = self._understood(taken.request, taken.source, Judgement(drafts=taken.drafts), taken.now)
+        if found.bad or len(found.events) != 1:
+            return False
+        taken.event = found.events[0]
+        return True
+
+    def _offer(self, taken: "_Taken") -> bool:
+        self._charge(taken.source)
+        if self._publisher.offer(taken.event, "", taken.told):
+            self._note(taken.source, readable=True)
+            return True
+        # The long way charges it once more.
+        self._give_back(taken.source)
+        return False
+
+    # ── every case of it ──
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         source: Source | None = None
@@ -102,9 +152,7 @@ class Webhooks:
             await refuse(ROUTE, "webhook", scope, receive, send, error, source=name)
             return
         REQUESTS.labels(ROUTE, outcome).inc()
-        start = answer_start(reply.status, len(reply.body), reply.content_type.encode("latin-1"))
-        start["headers"].extend((k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in reply.headers.items())
-        await send(start)
+        await send({"type": "http.response.start", "status": reply.status, "headers": _fields(reply)})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else reply.body})
 
     def _source(self, name: str) -> Source:
@@ -124,6 +172,11 @@ class Webhooks:
         if not admission.admitted:
             raise too_many(rate, admission, "source")
 
+    def _give_back(self, source: Source) -> None:
+        rate = source.own_rate or self._rate
+        if rate is not None:
+            self._limits.give_back(rate, source.name)
+
     def _note(self, source: Source, *, readable: bool) -> None:
         """Raises `Problem` 503 for one that cannot be read, where most cannot."""
         if source.breaker == "off":
@@ -131,9 +184,14 @@ class Webhooks:
         if self._judged_by != self._in_force.version:
             # Another configuration, which may be the one that mends it.
             self._judged_by, self._breakers = self._in_force.version, {}
-        breaker = self._breakers.setdefault(source.name, Breaker(source.breaker))
+        breaker = self._breakers.get(source.name)
+        if breaker is None:
+            breaker = self._breakers[source.name] = Breaker(source.breaker)
+            BREAKER_OPEN.labels(source.name).set(0)
+        was_open = breaker.is_open
         breaker.note(readable=readable)
-        BREAKER_OPEN.labels(source.name).set(breaker.is_open)
+        if breaker.is_open != was_open:
+            BREAKER_OPEN.labels(source.name).set(breaker.is_open)
         if not readable and breaker.verdict(self._clock.monotonic()) == "refuse":
             raise Problem(
                 503,
@@ -242,10 +300,45 @@ class Webhooks:
         return _letter(request, source, why, secret_headers(self._connectors[source.connector]))
 
 
+class _Taken:
+    """One that was asked at once, and what became of it so far."""
+
+    __slots__ = ("asked", "connector", "drafts", "event", "now", "request", "source")
+
+    request: WebhookRequest
+    drafts: Sequence[Draft] | Ignored
+    event: Event
+
+    def __init__(self, asked: Asked, source: Source, connector: Connector, now: datetime) -> None:
+        self.asked = asked
+        self.source = source
+        self.connector = connector
+        self.now = now
+
+    def told(self, error: Exception | None) -> None:
+        if error is not None:
+            self.asked.hand_over(refusing(ROUTE, "webhook", error, source=self.source.name))
+            return
+        _accepted.inc()
+        _event_accepted.inc()
+        reply = _reply(self.connector, self.source, Outcome("accepted", (self.event.id,)))
+        self.asked.answer(fixed_head(reply.status, _fields(reply)), reply.body)
+
+
+def _fields(reply: Reply) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"content-type", reply.content_type.encode("latin-1")),
+        (b"content-length", b"%d" % len(reply.body)),
+        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()),
+    )
+
+
 def _reply(connector: Connector, source: Source, outcome: Outcome) -> Reply:
     """It is stored by now: a connector that cannot say so must not make the provider send it again."""
     try:
-        return connector.reply(outcome)
+        reply = connector.reply(outcome)
+        fixed_head(reply.status, _fields(reply))
+        return reply
     except Exception as error:  # noqa: BLE001 - any 2xx is better than none
         log.warning("connector.failed", connector=source.connector, source=source.name, error=where(error))
         return plain_reply(outcome)

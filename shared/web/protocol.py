@@ -28,7 +28,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from shared.web.at_once import AtOnce
+from shared.web.at_once import AtOnce, served
 from shared.web.body import timed_out
 from shared.web.cycle import Cycle
 from shared.web.framing import (
@@ -64,8 +64,8 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection. Made by `protocol_class`, which sets its limits."""
 
     limits: ClassVar[Limits] = Limits()
-    at_once: ClassVar[Mapping[bytes, AtOnce]] = {}
-    """By request target."""
+    at_once: ClassVar[Mapping[str, AtOnce]] = {}
+    """By path, as in `HotPath`."""
 
     def __init__(
         self,
@@ -218,8 +218,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._phase = _BODY
         self._timed = False
         self._keep_alive = version != "1.0" and parser.should_keep_alive() and not self._last
-        if method == b"POST" and self._keep_alive and self._is_alone():
-            self._at_once = self.at_once.get(self.url)
+        if self.at_once and method == b"POST" and self._keep_alive and self._is_alone() and b"?" not in self.url:
+            self._at_once = served(self.at_once, self.url.decode("latin-1"))
         if self._at_once is None:
             self._begin(method, version)
 
@@ -456,11 +456,11 @@ class GuardedProtocol(HttpToolsProtocol):
 class _Asked:
     """`at_once.Asked`: the message as it was, whatever has come on its connection since."""
 
-    __slots__ = ("_headers", "_protocol", "_url", "body", "fields")
+    __slots__ = ("_headers", "_protocol", "body", "fields", "target")
 
     def __init__(self, protocol: GuardedProtocol, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self._protocol = protocol
-        self._url = url
+        self.target = url
         self._headers = headers
         self.fields = dict(headers)
         self.body = body
@@ -472,7 +472,7 @@ class _Asked:
         self.hand_over(self._protocol._application())
 
     def hand_over(self, app: Any) -> None:
-        self._protocol.run_whole(app, self._url, self._headers, self.body)
+        self._protocol.run_whole(app, self.target, self._headers, self.body)
 
 
 class _Lingering:
@@ -510,7 +510,7 @@ async def _too_busy(scope: Scope, receive: Receive, send: Send) -> None:
 # ── the server ──
 
 
-def protocol_class(limits: Limits, at_once: Mapping[bytes, AtOnce]) -> type[GuardedProtocol]:
+def protocol_class(limits: Limits, at_once: Mapping[str, AtOnce]) -> type[GuardedProtocol]:
     return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "at_once": at_once})
 
 
@@ -521,7 +521,7 @@ def server_config(
     port: int,
     graceful_s: int | None = None,
     limits: Limits | None = None,
-    at_once: Mapping[bytes, AtOnce] | None = None,
+    at_once: Mapping[str, AtOnce] | None = None,
     backlog: int = 2048,
 ) -> uvicorn.Config:
     """How each of our servers is set up. `graceful_s`: how long requests in hand may finish after the stop."""

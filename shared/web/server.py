@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from shared.web.at_once import AtOnce, HotPath
+from shared.web.at_once import AtOnce, HotPath, served
 from shared.web.hosts import Hosts, is_open, misdirected
 from shared.web.problems import send_problem
 
@@ -50,24 +50,14 @@ class Front:
     """The busiest POSTs go straight to their handler; everything else through the framework. Both know for whom."""
 
     def __init__(self, hot: Mapping[str, HotPath], app: ASGIApp, hosts: Hosts | None) -> None:
-        self._hot = {path: served.app for path, served in hot.items()}
-        """A path that ends in `/` is the handler's of every one that is one segment below it."""
+        self._hot = {path: one.app for path, one in hot.items()}
         self._app = app
         self._hosts = hosts
-        self.at_once = {
-            path.encode(): self._for_us(served.at_once) for path, served in hot.items() if served.at_once is not None
-        }
+        self.at_once = {path: self._for_us(one.at_once) for path, one in hot.items() if one.at_once is not None}
 
     def _for_us(self, at_once: AtOnce) -> AtOnce:
         hosts = self._hosts
         return at_once if hosts is None else lambda asked: asked.fields.get(b"host", b"") in hosts and at_once(asked)
-
-    def _handler(self, path: str) -> ASGIApp | None:
-        found = self._hot.get(path)
-        if found is None:
-            above, _, below = path.rpartition("/")
-            found = self._hot.get(f"{above}/") if below else None
-        return found
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._hosts is not None and scope["type"] == "http":
@@ -78,7 +68,7 @@ class Front:
                         return
                     break
         if scope["type"] == "http" and scope["method"] == "POST":
-            handler = self._handler(scope["path"])
+            handler = served(self._hot, scope["path"])
             if handler is not None:
                 await handler(scope, receive, send)
                 return

@@ -102,6 +102,31 @@ class Server:
             writer.close()
 
 
+class AskedInOneTurn:
+    """A request as the protocol hands it over, which keeps what became of it."""
+
+    def __init__(self, target: bytes, fields: dict[bytes, bytes], body: bytes) -> None:
+        self.target = target
+        self.fields = fields
+        self._body = body
+        self.became: list[str] = []
+
+    @property
+    def body(self) -> bytes:
+        if not self._body:
+            raise RuntimeError("a defect, on purpose")
+        return self._body
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        self.became.append(json.loads(body)["id"])
+
+    def decline(self) -> None:
+        self.became.append("declined")
+
+    def hand_over(self, app: Any) -> None:
+        self.became.append("handed over")
+
+
 class WrappedLog:
     """The real log, with one producer put in the place of its own."""
 

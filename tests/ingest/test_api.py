@@ -3,14 +3,15 @@
 import asyncio
 import json
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from services.ingest.api import TAKEN_TOGETHER
 from services.ingest.door import REQUESTS
 from shared.events.envelope import Envelope
 from shared.events.feedback import FeedbackReceived
 from shared.events.identity import Pseudonyms, delivery_id
-from tests.ingest.conftest import Server, Start, feedback, fields, problem
+from shared.web.at_once import TAKEN_TOGETHER
+from tests.ingest.conftest import AskedInOneTurn, Server, Start, feedback, fields, problem
 
 
 async def test_what_comes_in_is_what_stands_on_the_log(server: Server) -> None:
@@ -296,56 +297,32 @@ async def test_a_route_documented_by_the_framework_is_the_same_route(server: Ser
     assert (await server.http.get("/readyz")).status_code == 200
 
 
-class AskedInOneTurn:
-    """A request as the protocol hands it over, which keeps what became of it."""
-
-    def __init__(self, fields: dict[bytes, bytes], body: bytes) -> None:
-        self.fields = fields
-        self._body = body
-        self.became: list[str] = []
-
-    @property
-    def body(self) -> bytes:
-        if not self._body:
-            raise RuntimeError("a defect, on purpose")
-        return self._body
-
-    def answer(self, head: bytes, body: bytes) -> None:
-        self.became.append(json.loads(body)["id"])
-
-    def decline(self) -> None:
-        self.became.append("declined")
-
-    def hand_over(self, app: Any) -> None:
-        self.became.append("handed over")
-
-
 async def test_what_comes_in_one_turn_is_taken_together_and_each_by_itself(server: Server) -> None:
     await server.send(feedback(external_id="first"))  # from now on the key is known
     known = {b"authorization": f"Bearer {server.key}".encode(), b"content-type": b"application/json"}
+    one = partial(AskedInOneTurn, b"/v1/feedback")
     unknown = known | {b"authorization": b"Bearer fw_" + b"x" * 43}
     asked = [
-        AskedInOneTurn(known, json.dumps(feedback(external_id=f"e-{number}")).encode())
-        for number in range(2 * TAKEN_TOGETHER + 3)
+        one(known, json.dumps(feedback(external_id=f"e-{number}")).encode()) for number in range(2 * TAKEN_TOGETHER + 3)
     ]
     not_plain = [
-        AskedInOneTurn(known, b"{"),
-        AskedInOneTurn(unknown, asked[0].body),
-        AskedInOneTurn(known | {b"content-type": b"text/plain"}, asked[0].body),
-        AskedInOneTurn(known, b""),  # looked at, it raises
-        AskedInOneTurn(known, asked[1].body),  # in flight already
+        one(known, b"{"),
+        one(unknown, asked[0].body),
+        one(known | {b"content-type": b"text/plain"}, asked[0].body),
+        one(known, b""),  # looked at, it raises
+        one(known, asked[1].body),  # in flight already
     ]
     at_once = server.service.hot_paths["/v1/feedback"].at_once
     assert at_once is not None
     accepted = REQUESTS.labels("feedback", "accepted")._value
     before = accepted.get()
-    assert all(at_once(one) for one in (*asked[:2], *not_plain, *asked[2:]))
+    assert all(at_once(asks) for asks in (*asked[:2], *not_plain, *asked[2:]))
     async with asyncio.timeout(10):
-        while not all(one.became for one in (*asked, *not_plain)):
+        while not all(asks.became for asks in (*asked, *not_plain)):
             await asyncio.sleep(0.01)
     await asyncio.sleep(0)
-    assert [one.became for one in not_plain] == [["declined"]] * len(not_plain)
+    assert [asks.became for asks in not_plain] == [["declined"]] * len(not_plain)
     ids = [delivery_id("ext", "default", "app-store", f"e-{number}") for number in range(len(asked))]
-    assert [one.became for one in asked] == [[event_id] for event_id in ids]
+    assert [asks.became for asks in asked] == [[event_id] for event_id in ids]
     assert accepted.get() == before + len(asked)
     assert len(await server.received()) == len(asked) + 1

@@ -14,15 +14,19 @@ import httpx2
 import pytest
 from standardwebhooks import Webhook  # the oracle
 
+from services.ingest.door import REQUESTS
+from services.ingest.webhooks import IN_A_THREAD_BYTES
 from shared.clock import ManualClock
 from shared.events.dead_letter import whole
 from shared.events.envelope import Envelope
 from shared.events.identity import delivery_id
 from tests.ingest.conftest import (
     HEADER_SECRET,
+    SOURCES,
     STANDARD_NEXT_SECRET,
     STANDARD_SECRET,
     ZENDESK_SECRET,
+    AskedInOneTurn,
     Server,
     Start,
     feedback,
@@ -106,6 +110,58 @@ async def test_39_the_same_id_with_another_body_is_never_a_conflict_on_a_webhook
     records = await server.received()
     assert len({Envelope.from_headers(r.headers).id for r in records}) == 1
     assert len({Envelope.from_headers(r.headers).bodyhash for r in records}) == 2
+
+
+async def test_the_plain_ones_of_one_turn_are_taken_at_once_and_the_others_go_the_long_way(start: Start) -> None:
+    sources = SOURCES.replace("- {name: partner,", "- {name: partner, rate: 5/s,")
+    server = await start(clock=ManualClock(NOW), sources=sources)
+
+    def asked(
+        number: int, body: bytes = FEEDBACK, source: str = "partner", also: Mapping[str, str] = {}
+    ) -> AskedInOneTurn:
+        headers = {**standard(body, f"msg_{number}"), **also}
+        fields = {name.encode(): value.encode() for name, value in headers.items()}
+        return AskedInOneTurn(f"/v1/webhooks/{source}".encode(), fields, body)
+
+    good = [asked(number) for number in range(5)]
+    others = [
+        asked(1),  # in flight
+        asked(6, body_of({"type": "user.created", "data": {}})),  # not feedback
+        asked(7, b"{"),
+        asked(8, body_of(feedback(source=None, scores=[{"metric": "nope", "value": 1}], text=None))),
+        asked(9, also={"webhook-signature": MAC}),
+        asked(10, b"[]", "open"),
+        AskedInOneTurn(b"/v1/webhooks/zendesk-eu", {}, FEEDBACK),
+    ]
+    at_once = server.service.hot_paths["/v1/webhooks/"].at_once
+    assert at_once is not None
+    assert not at_once(asked(20, source="nobody"))
+    assert not at_once(asked(21, also={"content-encoding": "gzip"}))
+    assert not at_once(asked(22, b'{"text":"' + b"x" * IN_A_THREAD_BYTES + b'"}'))
+    accepted = REQUESTS.labels("webhooks", "accepted")._value
+    before = accepted.get()
+    assert all(at_once(one) for one in (*good[:2], *others, *good[2:]))
+    late = asked(30)
+    assert at_once(late)
+    async with asyncio.timeout(10):
+        while not all(one.became for one in (*good, *others, late)):
+            await asyncio.sleep(0.01)
+    assert [one.became for one in others] == [["declined"]] * len(others)
+    # The one in flight has used up nothing of the source's rate.
+    assert [one.became for one in good] == [[delivery_id("hook", "default", "partner", f"msg_{n}")] for n in range(5)]
+    assert late.became == ["declined"], "more than the source may send"
+    assert accepted.get() == before + len(good)
+    assert len(await server.received()) == len(good)
+
+
+async def test_what_was_taken_at_once_and_not_stored_is_refused_as_everything_else(start: Start) -> None:
+    server = await start(env={"INGEST_ACK_TIMEOUT_S": "0.2"}, clock=ManualClock(NOW), gated=True)
+    gate: Any = await server.runtime.log.producer()
+    gate.shut()
+    response = await post(server, "partner", FEEDBACK, standard(FEEDBACK))
+    problem(response, 503, "unavailable")
+    assert response.headers["retry-after"] == "1"
+    gate.open()
 
 
 # ── who is not believed: promises.md §3 D ──

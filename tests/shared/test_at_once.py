@@ -57,7 +57,7 @@ class Place:
 @contextmanager
 def serving_at_once() -> Iterator[Place]:
     handler = Handler()
-    with serving(LONG, Application(), {b"/": handler}) as server:
+    with serving(LONG, Application(), {"/": handler}) as server:
         yield Place(server, handler)
 
 
@@ -106,7 +106,7 @@ async def test_what_it_declines_the_application_gets_whole(place: Place) -> None
         post(b"X: 1\r\nX: 2\r\nContent-Length: 3\r\n", b"abc"),
         b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc",
         post(b"Content-Length: 3\r\n", b"abc", path=b"/?a=1"),
-        post(b"Content-Length: 3\r\n", b"abc", path=b"/other"),
+        post(b"Content-Length: 3\r\n", b"abc", path=b"/other/one"),
         post(b"Expect: 100-continue\r\nContent-Length: 3\r\n", b"abc"),
     ],
     ids=["in pieces", "the last", "a field twice", "another method", "a query", "another path", "asks first"],

@@ -105,7 +105,7 @@ class Server:
 
 @contextmanager
 def serving(
-    limits: Limits, app: Application | None = None, at_once: Mapping[bytes, AtOnce] | None = None
+    limits: Limits, app: Application | None = None, at_once: Mapping[str, AtOnce] | None = None
 ) -> Iterator[Server]:
     """A real server on a free port, in a thread of its own and on the loop that we ship."""
     app = app or Application()
@@ -142,13 +142,13 @@ def declines(_: Asked) -> bool:
 
 
 # Everything here holds as well where somebody else is asked first, and declines.
-@pytest.fixture(scope="module", params=[{}, {b"/": declines}], ids=["", "asked first"])
+@pytest.fixture(scope="module", params=[{}, {"/": declines}], ids=["", "asked first"])
 def strict_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with serving(LONG, at_once=request.param) as server:
         yield server
 
 
-@pytest.fixture(scope="module", params=[{}, {b"/": declines}], ids=["", "asked first"])
+@pytest.fixture(scope="module", params=[{}, {"/": declines}], ids=["", "asked first"])
 def hasty_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with serving(SHORT, at_once=request.param) as server:
         yield server
