@@ -5,8 +5,8 @@ is carried from HTTP through the log to the mail; when nobody sent one we begin 
 """
 
 import logging
-import os
 import sys
+from random import Random
 from typing import Any, TextIO
 
 import structlog
@@ -61,10 +61,13 @@ def _tame(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
+_random_bits = Random().getrandbits
+
+
 def new_traceparent() -> str:
-    """A trace begun here: version 00, sampled."""
-    digits = os.urandom(24).hex()
-    return f"00-{digits[:32]}-{digits[32:]}-01"
+    """A trace begun here: version 00, sampled. Its ids are random and no secret, as OpenTelemetry's are: the system's own
+    randomness costs a call of the kernel for each event, a tenth of what it takes to accept one."""
+    return f"00-{_random_bits(128) or 1:032x}-{_random_bits(64) or 1:016x}-01"
 
 
 def traceparent_of(header: str | None) -> str:

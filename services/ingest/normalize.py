@@ -73,10 +73,13 @@ def read_feedback(raw: bytes, ranges: Ranges) -> Content:
 
 def feedback_content(value: Any, ranges: Ranges) -> Content:
     """The native body, decoded already. Raises `Invalid`."""
+    return plain_content_of(value, ranges) or modelled_content(value, ranges)
+
+
+def plain_content_of(value: Any, ranges: Ranges) -> Content | None:
+    """The native body, decoded already, where it is plainly good. Raises what `msgspec` does for what is no JSON."""
     plain = read_plain(value)
-    if plain is not None and _is_good(plain, ranges):
-        return _plain_content(plain, encode(plain))
-    return modelled_content(value, ranges)
+    return _plain_content(plain, encode(plain)) if plain is not None and _is_good(plain, ranges) else None
 
 
 def modelled_content(value: Any, ranges: Ranges) -> Content:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from services.ingest.normalize import MODELS, Content, event_content, plain_content
+from services.ingest.normalize import MODELS, Content, event_content, plain_content_of
 from services.ingest.plain import encode
 from services.ingest.sources import Ranges
 from shared.errors import Rejected
@@ -83,14 +83,18 @@ def plainly_good(body: Mapping[str, Any], source: str, ranges: Ranges) -> Conten
     if isinstance(customer, dict):
         value["customer"] = {name: item for name, item in customer.items() if item is not None and item != ""}
     value["source"] = source
+    attributes = value.get("attributes")
     try:
-        raw = encode(value)
-        if len(raw) > PLAIN_MAX_BYTES or _LONG_NUMBER.search(raw):
-            return None
-        measure(value.get("attributes"), MAX_DEPTH - 2, MAX_VALUES)
+        if attributes:
+            measure(attributes, MAX_DEPTH - 2, MAX_VALUES)
+            if _LONG_NUMBER.search(encode(attributes)):
+                return None
+        content = plain_content_of(value, ranges)
     except (TypeError, ValueError, OverflowError, RecursionError, Rejected):
         return None
-    return plain_content(raw, ranges)
+    if content is None or len(content.canonical) > PLAIN_MAX_BYTES or b"\\u00" in content.canonical:
+        return None
+    return content
 
 
 def _errors(kind: str, value: dict[str, Any], source: str, ranges: Ranges) -> tuple[list[FieldError], list[Place]]:

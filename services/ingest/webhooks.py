@@ -41,7 +41,7 @@ from shared.errors import Rejected
 from shared.events.dead_letter import DeadLetter
 from shared.telemetry import traceparent_of
 from shared.topics import named
-from shared.web.at_once import Asked, Together
+from shared.web.at_once import Asked, Together, answer_head
 from shared.web.body import read_body, too_large
 from shared.web.cycle import fixed_head
 from shared.web.problems import Problem, request_id_of
@@ -322,7 +322,7 @@ class _Taken:
         _accepted.inc()
         _event_accepted.inc()
         reply = _reply(self.connector, self.source, Outcome("accepted", (self.event.id,)))
-        self.asked.answer(fixed_head(reply.status, _fields(reply)), reply.body)
+        self.asked.answer(_head(reply), reply.body)
 
 
 def _fields(reply: Reply) -> tuple[tuple[bytes, bytes], ...]:
@@ -333,11 +333,18 @@ def _fields(reply: Reply) -> tuple[tuple[bytes, bytes], ...]:
     )
 
 
+def _head(reply: Reply) -> bytes:
+    """Raises `ValueError` for what no head may hold."""
+    if reply.headers:
+        return fixed_head(reply.status, _fields(reply))
+    return answer_head(reply.status, len(reply.body), reply.content_type.encode("latin-1"))
+
+
 def _reply(connector: Connector, source: Source, outcome: Outcome) -> Reply:
     """It is stored by now: a connector that cannot say so must not make the provider send it again."""
     try:
         reply = connector.reply(outcome)
-        fixed_head(reply.status, _fields(reply))
+        _head(reply)
         return reply
     except Exception as error:  # noqa: BLE001 - any 2xx is better than none
         log.warning("connector.failed", connector=source.connector, source=source.name, error=where(error))

@@ -19,7 +19,6 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, Protocol, cast
@@ -47,8 +46,7 @@ class Unreadable(Rejected):
     """Correctly signed, but this connector cannot tell what it says. The text is for operators: no verbatims."""
 
 
-@dataclass(frozen=True)
-class WebhookRequest:
+class WebhookRequest(msgspec.Struct, frozen=True, dict=True):
     """What came in, as it came."""
 
     method: str
@@ -114,8 +112,7 @@ class WebhookRequest:
             raise Unreadable("the body is not a form") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """One delivery: what identifies it within its source, and its content as the native API would take it, without
     `source`, which the caller sets. A draft of another type has the body of that type's event."""
 
@@ -124,15 +121,13 @@ class Draft:
     type: str = FEEDBACK_RECEIVED
 
 
-@dataclass(frozen=True, slots=True)
-class Ignored:
+class Ignored(msgspec.Struct, frozen=True):
     """Read, and not feedback: an agent's words, a status change, a ping."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of a webhook."""
 
     what: Literal["accepted", "ignored", "quarantined"]
@@ -140,12 +135,11 @@ class Outcome:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     status: int
     body: bytes = b""
     content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Connector(Protocol):

@@ -9,6 +9,7 @@ Svix' own header names (`svix-id` …) are the same scheme and are taken too.
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from services.ingest.connectors import (
@@ -95,5 +96,6 @@ def _plausible(timestamp: str) -> bool:
     return _TIMESTAMP.match(timestamp) is not None and int(timestamp) < 253_402_300_800
 
 
+@lru_cache(maxsize=1_000)
 def _key(secret: str) -> bytes:
     return base64_bytes(secret.removeprefix(_PREFIX))
