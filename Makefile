@@ -10,12 +10,14 @@ WORKERS ?= $(if $(KAFKA_BOOTSTRAP_SERVERS),0,2)
 
 setup: $(VENV)/.ready
 
-# uv comes from its wheel and installs the locked, hashed set; nothing else need be on the machine.
+# uv comes from its wheel and installs the locked, hashed set; nothing else need be on the machine. Compiled once, here: where
+# PYTHONDONTWRITEBYTECODE is set, as build machines have it, each start of a process would compile a thousand files anew.
 $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@$(BIN)/python -m compileall -q -j 0 services shared
 	@touch $@
 
 up: setup

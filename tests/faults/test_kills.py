@@ -1,6 +1,6 @@
 """kill -9, at random moments, while feedback is posted with retries of the same id.
 
-Short here (5 kills); `make faults` does it long (20 and more). Whatever is killed and whenever: every acknowledged id
+Short here (3 kills); `make faults` does it long (20 and more). Whatever is killed and whenever: every acknowledged id
 ends in exactly one routed event and one effect, in the customer's order, and nobody is mailed twice.
 """
 
@@ -20,7 +20,7 @@ from tests.faults.settled import settled
 from tests.mailbox import Mailbox
 
 FULL = os.environ.get("FLYWHEEL_FAULTS") == "full"
-KILLS = 20 if FULL else 5
+KILLS = 20 if FULL else 3
 ROUNDS = 5 if FULL else 1
 SEED = int(os.environ.get("FLYWHEEL_SEED") or 20261122)
 

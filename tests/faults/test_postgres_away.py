@@ -166,8 +166,10 @@ def test_sigterm_while_the_database_stands_still(tmp_path: Path, server: Server)
                 lambda: httpx2.get(f"{deployment.urls['ingest']}/readyz", timeout=5).status_code == 503,
                 httpx2.HTTPError,
             )
+            for proc in deployment.procs.values():
+                proc.signal(signal.SIGTERM)
             for name, proc in deployment.procs.items():
-                code = proc.terminate()
+                code = proc.ended()
                 by_force = "exit.forced" in proc.tail()
                 assert code == (1 if by_force else 0), f"{name} ended with {code}\n{proc.tail()}"
         finally:

@@ -100,14 +100,17 @@ def test_a_team_hears_by_webhook_and_slack_and_acts_where_it_hears(told: Told) -
     through_the_door = deployment.http("console").get("/v1/deliveries", params={"team": "support"}).json()["items"]
     assert {one["id"] for one in through_the_door} >= {one["id"] for one in listed}
 
+    quoted, closer = "> I was charged twice <!channel>", deployment.http("closer")
+
     def in_the_digest() -> bool:  # after a minute, in which it could still be on its way
-        return "> I was charged twice <!channel>" in deployment.flywheel("deliveries", "digest", "support").stdout
+        return quoted in closer.get("/v1/deliveries/digests", params={"team": "support"}).text
 
     deployment.until(in_the_digest, seconds=150.0)
+    assert quoted in deployment.flywheel("deliveries", "digest", "support").stdout
     sent = json.loads(deployment.flywheel("deliveries", "digest", "support", "--send", "--json").stdout)
     assert sent == {"owed": 1}
     (mail,) = told.mailbox.wait_for("li@example.com", 1)
-    assert "> I was charged twice <!channel>" in plain(mail)
+    assert quoted in plain(mail)
     assert "nothing to say" in deployment.flywheel("deliveries", "digest", "support", "--send").stdout
     for proc in deployment.procs.values():
         log = proc.log.read_text()
