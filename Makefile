@@ -17,7 +17,7 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
-	@$(BIN)/python -m compileall -q -j 0 services shared
+	@$(BIN)/python -m compileall -q -j 0 services shared tests bench
 	@touch $@
 
 up: setup

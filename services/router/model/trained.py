@@ -163,29 +163,39 @@ class Trained:
     def _words(
         self, seen: _Seen, columns: Mapping[str, int], texts: Sequence[int], answers: Sequence[str]
     ) -> list[list[str]]:
-        """What spoke most in each of these texts for its answer."""
-        speak: dict[str, Floats] = {}
-        for answer in set(answers):
-            spoke = self._by_answer[columns[answer]].take(seen.rows)
-            others = [self._by_answer[at].take(seen.rows) for name, at in columns.items() if name != answer]
-            speak[answer] = (spoke - np.maximum.reduce(others) if others else spoke) * seen.weights
+        """What spoke most in each of these texts, which follow one another, for its answer and for no other."""
+        first = seen.cuts[texts[0]]
+        spans = [(seen.cuts[text] - first, seen.cuts[text + 1] - first) for text in texts]
+        rows = seen.rows[first : first + spans[-1][1]]
+        spoken = np.stack([self._by_answer[at].take(rows) for at in columns.values()])
+        numbers = {answer: number for number, answer in enumerate(columns)}
+        mine = np.repeat([numbers[answer] for answer in answers], [stop - start for start, stop in spans])
+        here = np.arange(len(rows))
+        speak = spoken[mine, here]
+        if len(columns) > 1:
+            spoken[mine, here] = -np.inf
+            speak -= spoken.max(0)
+        speak *= seen.weights[first : first + len(rows)]
         loudest: list[NDArray[np.intp]] = []
-        for text, answer in zip(texts, answers, strict=True):
-            start, stop = seen.cuts[text], seen.cuts[text + 1]
-            spoke = speak[answer][start:stop]
-            some = np.argpartition(spoke, stop - start - LOOKED_AT)[-LOOKED_AT:] if stop - start > LOOKED_AT else None
-            loudest.append(some + start if some is not None else np.arange(start, stop))
+        for start, stop in spans:
+            if stop - start > LOOKED_AT:
+                loudest.append(np.argpartition(speak[start:stop], stop - start - LOOKED_AT)[-LOOKED_AT:] + start)
+            else:
+                loudest.append(np.arange(start, stop))
         every = np.concatenate(loudest)
-        starts, stops = seen.grams.whole_words(seen.known[every])
-        spans = list(zip(starts.tolist(), stops.tolist(), strict=True))
+        starts, stops = seen.grams.whole_words(seen.known[every + first])
+        pieces = list(zip(starts.tolist(), stops.tolist(), speak[every].tolist(), strict=True))
         found, at = [], 0
-        for text, answer, some in zip(texts, answers, loudest, strict=True):
+        for text, some in zip(texts, loudest, strict=True):
             begin, end = int(seen.grams.texts[text]), int(seen.grams.texts[text + 1])
             whole = seen.grams.text(begin, end)
-            mine = spans[at : at + len(some)]
+            total: dict[str, float] = {}
+            for start, stop, weight in pieces[at : at + len(some)]:
+                if weight > 0 and start < stop:
+                    word = whole[start - begin : stop - begin]
+                    total[word] = total.get(word, 0.0) + weight
             at += len(some)
-            pieces = [whole[start - begin : stop - begin] for start, stop in mine]
-            found.append(_shown(pieces, speak[answer][some].tolist()))
+            found.append(_shown(total))
         return found
 
     def _columns(self, head: str) -> dict[str, int]:
@@ -324,16 +334,12 @@ def _feelings(answers: Sequence[str], scores: NDArray[np.float64]) -> list[float
     return found
 
 
-def _shown(pieces: Sequence[str], spoke: Sequence[float]) -> list[str]:
-    """Pieces of one word count for it together; of what lies inside another only the longer is shown."""
-    total: dict[str, float] = {}
-    for word, weight in zip(pieces, spoke, strict=True):
-        if weight > 0 and word:
-            total[word] = total.get(word, 0.0) + weight
+def _shown(spoke: Mapping[str, float]) -> list[str]:
+    """The loudest words; of what lies inside another only the longer is shown."""
     found: list[str] = []
-    for word in sorted(total, key=lambda word: (-total[word], word)):
+    for _, word in sorted([(-weight, word) for word, weight in spoke.items()]):
         if not any(word in other or other in word for other in found):
             found.append(word)
-        if len(found) == MAX_SHOWN:
-            break
+            if len(found) == MAX_SHOWN:
+                break
     return found
