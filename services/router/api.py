@@ -178,12 +178,15 @@ class ExplainedAnswer(RootModel[ExplainedDecision | list[ExplainedDecision]]):
     """One decision, or of a list one for each in order."""
 
 
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+
 def routes_for(runtime: Runtime, in_force: InForce, kept: KeptModels, shadows: KeptShadows) -> APIRouter:
     """`in_force` raises `Transient` until there is a configuration."""
     routes = APIRouter(tags=["router"], route_class=StrictRoute)
     cursors = sse.Cursors(runtime.settings.secret)
 
-    @routes.get("/v1/teams/{team}/feedback", response_class=StreamingResponse)
+    @routes.get("/v1/teams/{team}/feedback", response_class=StreamingResponse, responses=_EVENTS)
     async def follow(
         team: str,
         principal: Reading,

@@ -29,7 +29,10 @@ CHECKS = (
 )
 HOOKS = Path(__file__).with_name("fuzz_hooks.py")
 OPENED = 6
-STREAM_EVENTS = 3
+ANSWER_S = 30.0
+EVENT_STREAM = "text/event-stream"
+STREAM_EVENTS, STREAM_S, STREAMS_MAX = 3, 2.0, 50
+"""What is read of a stream, how long at most, and how often one is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +45,18 @@ class Fuzzed:
 
 def fuzz(site: Site, directory: Path, *, cases: int, seed: int | None = None) -> Fuzzed:
     """At least so many requests, spread over every operation."""
+    paths = site.openapi()["paths"]
+    streams = [path for path, operations in paths.items() if EVENT_STREAM in json.dumps(operations)]
+    each = -(-cases // (sum(map(len, paths.values())) - len(streams)))
     settings = directory / "schemathesis.toml"
-    settings.write_text(_settings(_known(site)), encoding="utf-8")
+    settings.write_text(_settings(_known(site), each, streams), encoding="utf-8")
     report = directory / "report.json"
-    operations = sum(map(len, site.openapi()["paths"].values()))
-    each = -(-cases // operations)
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "run", f"{site.url}/openapi.json"),
         *("--header", f"Authorization: Bearer {site.deployment.api_key}", "--checks", ",".join(CHECKS)),
-        *(
-            "--phases",
-            "examples,fuzzing" if cases < CASES else "examples,coverage,fuzzing",
-            "--max-examples",
-            str(each),
-        ),
+        *("--phases", "examples,fuzzing" if cases < CASES else "examples,coverage,fuzzing"),
         *("--report", "json", "--report-json-path", str(report), "--generation-database", "none", "--no-color"),
-        *("--request-timeout", "30", "--suppress-health-check", "all", "--continue-on-failure", "--warnings", "off"),
+        *("--suppress-health-check", "all", "--continue-on-failure", "--warnings", "off"),
         *(() if seed is None else ("--seed", str(seed))),
     ]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
@@ -90,13 +89,19 @@ def _known(site: Site) -> dict[str, list[str]]:
     }
 
 
-def _settings(known: Mapping[str, Sequence[str]]) -> str:
-    """Seven of ten find something; the others are whatever comes to its mind."""
+def _settings(known: Mapping[str, Sequence[str]], each: int, streams: Sequence[str]) -> str:
+    """Seven of ten find something; the others are whatever comes to its mind. A stream on which nothing happens is read until
+    its time is over, so it has little of it."""
     dictionaries = (f"[dictionaries.{name}]\nvalues = {json.dumps(values)}\n" for name, values in known.items())
     parameters = (f'"path.{name}" = {{dictionary = "{name}", probability = 0.7}}\n' for name in known)
-    return "".join(
-        [f'hooks = "{HOOKS}"\nmax-stream-events = {STREAM_EVENTS}\n', *dictionaries, "[parameters]\n", *parameters]
+    operations = (
+        f'[[operations]]\ninclude-path = "{path}"\nrequest-timeout = {STREAM_S}\n'
+        f"generation.max-examples = {min(each, STREAMS_MAX)}\n"
+        for path in streams
     )
+    root = f'hooks = "{HOOKS}"\nmax-stream-events = {STREAM_EVENTS}\nrequest-timeout = {ANSWER_S}\n'
+    generation = f"[generation]\nmax-examples = {each}\n"
+    return "".join([root, generation, *dictionaries, "[parameters]\n", *parameters, *operations])
 
 
 def main() -> int:
