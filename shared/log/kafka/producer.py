@@ -328,12 +328,16 @@ class KafkaProducer:
         lane.writing, lane.client, lane.sent_at = taken, client, self._alive
         lane.node = node
         client.writes[node] += 1
+        sending = client.producer.send_batch(batch, lane.topic, partition=lane.partition)
         try:
-            # Suspends only while the topic's metadata are unknown: of a client that is being ended, for ever. An assertion:
-            # the partition is not known (any more).
-            async with asyncio.timeout(CONNECT_TIMEOUT_S if node is None else None):
-                sent = await client.producer.send_batch(batch, lane.topic, partition=lane.partition)
+            if node is None:
+                # Suspends only while the topic's metadata are unknown: of a client that is being ended, for ever.
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    sent = await sending
+            else:
+                sent = await sending
         except (KafkaError, AssertionError, TimeoutError) as error:
+            # An assertion: the partition is not known (any more).
             self._answered(lane, client, error)
             return
         sent.add_done_callback(lambda done: self._answered(lane, client, _error_of(done)))
