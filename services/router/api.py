@@ -178,7 +178,7 @@ class ExplainedAnswer(RootModel[ExplainedDecision | list[ExplainedDecision]]):
     """One decision, or of a list one for each in order."""
 
 
-_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 
 
 def routes_for(runtime: Runtime, in_force: InForce, kept: KeptModels, shadows: KeptShadows) -> APIRouter:
