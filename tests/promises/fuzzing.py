@@ -6,6 +6,7 @@ may be answered 5xx, nor by a status, a type or a body that the document does no
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ CHECKS = (
 )
 HOOKS = Path(__file__).with_name("fuzz_hooks.py")
 OPENED = 6
+DRAWN_TWICE = 1.1
+"""What was drawn before is not sent again, and an operation without a parameter has little to draw."""
 ANSWER_S = 30.0
 EVENT_STREAM = "text/event-stream"
 STREAM_EVENTS, STREAM_S, STREAMS_MAX = 3, 2.0, 50
@@ -47,7 +50,7 @@ def fuzz(site: Site, directory: Path, *, cases: int, seed: int | None = None) ->
     """At least so many requests, spread over every operation."""
     paths = site.openapi()["paths"]
     streams = [path for path, operations in paths.items() if EVENT_STREAM in json.dumps(operations)]
-    each = -(-cases // (sum(map(len, paths.values())) - len(streams)))
+    each = math.ceil(cases * DRAWN_TWICE / (sum(map(len, paths.values())) - len(streams)))
     settings = directory / "schemathesis.toml"
     settings.write_text(_settings(_known(site), each, streams), encoding="utf-8")
     report = directory / "report.json"
