@@ -41,7 +41,7 @@ from shared.errors import Rejected
 from shared.events.dead_letter import DeadLetter
 from shared.telemetry import traceparent_of
 from shared.topics import named
-from shared.web.at_once import Asked, Together, answer_head
+from shared.web.at_once import Asked, Together
 from shared.web.body import read_body, too_large
 from shared.web.cycle import fixed_head
 from shared.web.problems import Problem, request_id_of
@@ -335,9 +335,7 @@ def _fields(reply: Reply) -> tuple[tuple[bytes, bytes], ...]:
 
 def _head(reply: Reply) -> bytes:
     """Raises `ValueError` for what no head may hold."""
-    if reply.headers:
-        return fixed_head(reply.status, _fields(reply))
-    return answer_head(reply.status, len(reply.body), reply.content_type.encode("latin-1"))
+    return fixed_head(reply.status, _fields(reply))
 
 
 def _reply(connector: Connector, source: Source, outcome: Outcome) -> Reply:
