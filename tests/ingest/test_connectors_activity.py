@@ -2,7 +2,6 @@
 
 import hmac
 import json
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,23 +22,9 @@ from services.ingest.connectors import (
     shopify,
     stripe,
 )
-from services.ingest.sources import Source
+from tests.ingest.recorded import case, outcomes, recorded, source_of, verify_vectors
 
-PAYLOADS = Path(__file__).resolve().parents[1] / "contracts" / "payloads"
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
-
-
-def case(name: str) -> Any:
-    return json.loads((PAYLOADS / f"{name}.json").read_bytes())
-
-
-def recorded(name: str) -> Any:
-    return case(name)["expected"]["drafts"]
-
-
-def source_of(connector: Any, *secrets: str, **options: Any) -> Source:
-    how = "signature" if secrets else "none"
-    return Source(name="s", connector=connector.NAME, secrets=secrets, verify=how, options=options)
 
 
 def request(body: bytes, **headers: str) -> WebhookRequest:
@@ -246,28 +231,9 @@ def test_a_company_may_have_events_of_its_own_about_surveys() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_real_payloads_become(corpus: Path, connector: Connector, folder: str, became: dict[str, int]) -> None:
-    found: Counter[str] = Counter()
-    for path in sorted((corpus / "webhooks" / folder).glob("*.json")):
-        try:
-            drafts = connector.parse(request(path.read_bytes()), source_of(connector))
-        except Unreadable:
-            found["unreadable"] += 1
-            continue
-        found.update(["ignored"] if isinstance(drafts, Ignored) else [draft.type for draft in drafts])
-    assert found == became
+    assert outcomes(connector, corpus / "webhooks" / folder) == became
 
 
 def test_the_signature_vectors(corpus: Path) -> None:
-    vectors = json.loads((corpus / "webhooks" / "vectors.json").read_bytes())
-    when = {"shopify": NOW, "stripe": datetime.fromtimestamp(1623149102, UTC)}
-    ours = [vector for vector in vectors if vector["provider"] in when]
-    assert {vector["provider"] for vector in ours} == set(when)
-    for vector in ours:
-        connector = {"shopify": shopify, "stripe": stripe}[vector["provider"]]
-        file = vector.get("body_file")
-        body = (corpus / "webhooks" / file).read_bytes() if file else vector["body"].encode()
-        headers = {name.lower(): value for name, value in vector["headers"].items()}
-        source, now = source_of(connector, vector["secret"]), when[vector["provider"]]
-        connector.verify(WebhookRequest("POST", "https://x/", headers, body), source, now)
-        with pytest.raises(SignatureInvalid):
-            connector.verify(WebhookRequest("POST", "https://x/", headers, body + b" "), source, now)
+    connectors = {"shopify": shopify, "stripe": stripe}
+    verify_vectors(corpus, connectors, {"shopify": NOW, "stripe": datetime.fromtimestamp(1623149102, UTC)})

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1, sha256
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -28,8 +27,8 @@ from services.ingest.connectors import (
     wjx,
 )
 from services.ingest.sources import Source
+from tests.ingest.recorded import recorded
 
-PAYLOADS = Path(__file__).resolve().parents[1] / "contracts" / "payloads"
 NOW = datetime(2026, 4, 2, 8, 17, tzinfo=UTC)
 FRESH, OLD = str(int(NOW.timestamp()) - 5), str(int(NOW.timestamp()) - 360)
 TOKEN, AES_KEY = "tokenOfTests", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
@@ -39,10 +38,6 @@ TEXT = (
     "<xml><FromUserName>u</FromUserName><CreateTime>1775117760</CreateTime><MsgType>text</MsgType>"
     "<Content><![CDATA[太慢]]></Content><MsgId>7</MsgId></xml>"
 )
-
-
-def recorded(name: str) -> Any:
-    return json.loads((PAYLOADS / f"{name}.json").read_bytes())["expected"]["drafts"]
 
 
 def source_of(connector: Any, *secrets: str, **options: Any) -> Source:

@@ -35,14 +35,10 @@ from services.ingest.connectors._mail import Mail, decode, drafts_of, headers_in
 from services.ingest.sources import Source
 from services.ingest.tidy import tidy_content
 from shared.events.feedback import METRIC_RANGES
+from tests.ingest.recorded import PAYLOADS, case
 
-PAYLOADS = Path(__file__).resolve().parents[1] / "contracts" / "payloads"
 NOW = datetime(2026, 9, 15, 9, tzinfo=UTC)
 FORM = "application/x-www-form-urlencoded"
-
-
-def case(name: str) -> Any:
-    return json.loads((PAYLOADS / f"{name}.json").read_bytes())
 
 
 def source(connector: Any, secrets: tuple[str, ...] = (), **options: Any) -> Source:

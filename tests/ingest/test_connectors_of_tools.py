@@ -1,7 +1,6 @@
 """What a recorded case alone cannot say: which are one delivery, options that are wrong, HTML, answers for people."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,12 +22,7 @@ from services.ingest.connectors import (
 from services.ingest.connectors._fields import impersonal
 from services.ingest.connectors._html import plain_text
 from services.ingest.sources import Source
-
-PAYLOADS = Path(__file__).resolve().parents[1] / "contracts" / "payloads"
-
-
-def recorded(name: str) -> Any:
-    return json.loads((PAYLOADS / f"{name}.json").read_bytes())["expected"]["drafts"]
+from tests.ingest.recorded import PAYLOADS, recorded
 
 
 @pytest.mark.parametrize(

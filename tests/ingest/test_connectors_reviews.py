@@ -39,13 +39,9 @@ from services.ingest.sources import Source
 from services.ingest.tidy import tidy_content
 from shared.events.acceptable import Invalid
 from shared.events.feedback import METRIC_RANGES
+from tests.ingest.recorded import recorded
 
-PAYLOADS = Path(__file__).resolve().parents[1] / "contracts" / "payloads"
 NOW = datetime(2026, 9, 15, 9, tzinfo=UTC)
-
-
-def recorded(name: str) -> Any:
-    return json.loads((PAYLOADS / f"{name}.json").read_bytes())["expected"]["drafts"]
 
 
 def source(connector: Any, secrets: tuple[str, ...] = (), **options: Any) -> Source:

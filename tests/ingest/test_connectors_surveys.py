@@ -32,16 +32,12 @@ from services.ingest.connectors import (
 )
 from services.ingest.connectors._answers import Answers
 from services.ingest.sources import Source
+from tests.ingest.recorded import PAYLOADS, recorded
 
-PAYLOADS = Path(__file__).resolve().parents[1] / "contracts" / "payloads"
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 SURVEYS = [
     delighted, formbricks, google_forms, jotform, qualtrics, refiner, satismeter, surveymonkey, survicate, tally, wootric,
 ]  # fmt: skip
-
-
-def recorded(name: str) -> Any:
-    return json.loads((PAYLOADS / f"{name}.json").read_bytes())["expected"]["drafts"]
 
 
 def source_of(connector: Any, secret: str = "", **options: Any) -> Source:

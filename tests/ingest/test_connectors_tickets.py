@@ -29,15 +29,11 @@ from services.ingest.connectors import (
 )
 from services.ingest.sources import Source
 from shared.events.envelope import FEEDBACK_RECEIVED
+from tests.ingest.recorded import PAYLOADS, recorded
 
-PAYLOADS = Path(__file__).resolve().parents[1] / "contracts" / "payloads"
 NOW = datetime(2026, 4, 2, 8, 17, tzinfo=UTC)
 KEY = b"a-secret"
 TOKEN = base64.b64encode(b"k" * 32).decode()
-
-
-def recorded(name: str) -> Any:
-    return json.loads((PAYLOADS / f"{name}.json").read_bytes())["expected"]["drafts"]
 
 
 def is_good(
