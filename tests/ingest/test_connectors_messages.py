@@ -35,15 +35,10 @@ from services.ingest.connectors._mail import Mail, decode, drafts_of, headers_in
 from services.ingest.sources import Source
 from services.ingest.tidy import tidy_content
 from shared.events.feedback import METRIC_RANGES
-from tests.ingest.recorded import PAYLOADS, case
+from tests.ingest.recorded import PAYLOADS, case, source_of
 
 NOW = datetime(2026, 9, 15, 9, tzinfo=UTC)
 FORM = "application/x-www-form-urlencoded"
-
-
-def source(connector: Any, secrets: tuple[str, ...] = (), **options: Any) -> Source:
-    verify = "signature" if secrets else "none"
-    return Source(name="s", connector=connector.NAME, secrets=secrets, verify=verify, options=options)
 
 
 ANY = Source(name="s", connector="postmark", verify="none")
@@ -259,7 +254,7 @@ def test_what_a_customer_wrote_is_not(one: Mail) -> None:
 
 
 def drafted(one: Mail, **options: Any) -> Draft:
-    found = drafts_of(one, source(postmark, **options))
+    found = drafts_of(one, source_of(postmark, **options))
     assert not isinstance(found, Ignored), found.reason
     return found[0]
 
@@ -307,7 +302,7 @@ def test_who_wrote_it(one: Mail, options: dict[str, Any], who: tuple[str, str | 
 
 def test_a_colleagues_mail_is_no_customers() -> None:
     for staff in (["@example.com"], ["INES@example.com"]):
-        assert drafts_of(mail(), source(postmark, staff=staff)) == Ignored("a colleague's mail")
+        assert drafts_of(mail(), source_of(postmark, staff=staff)) == Ignored("a colleague's mail")
     drafted(mail(), staff=["@ample.com", "nes@example.com"])
 
 
@@ -380,7 +375,7 @@ def test_whether_the_address_has_a_port_makes_no_difference_to_twilio() -> None:
     signed = "https://x.example/s?to=a" + "BodyslowFrom+447700900123MessageSidSM1"
     mac = base64.b64encode(hmac.digest(b"token", signed.encode(), "sha1")).decode()
     headers = {"content-type": FORM, "x-twilio-signature": mac}
-    ours = source(twilio, ("token",))
+    ours = source_of(twilio, "token")
     for host in ("x.example", "x.example:443"):
         url = f"https://{host}/s?to=a"
         twilio.verify(WebhookRequest("POST", url, headers, urlencode(fields).encode()), ours, NOW)
@@ -398,9 +393,9 @@ def test_a_body_of_twilios_that_is_no_form_is_signed_by_its_digest_in_the_addres
     url = f"https://x.example/s?bodySHA256={sha256(body).hexdigest()}"
     mac = base64.b64encode(hmac.digest(b"token", url.encode(), "sha1")).decode()
     headers = {"content-type": "application/json", "x-twilio-signature": mac}
-    twilio.verify(WebhookRequest("POST", url, headers, body), source(twilio, ("token",)), NOW)
+    twilio.verify(WebhookRequest("POST", url, headers, body), source_of(twilio, "token"), NOW)
     with pytest.raises(SignatureInvalid):
-        twilio.verify(WebhookRequest("POST", url, headers, body + b" "), source(twilio, ("token",)), NOW)
+        twilio.verify(WebhookRequest("POST", url, headers, body + b" "), source_of(twilio, "token"), NOW)
 
 
 @pytest.mark.parametrize(
@@ -429,7 +424,7 @@ def test_mailgun_signs_who_and_when_and_for_half_a_day() -> None:
     def verified(now: datetime = NOW, fields: Mapping[str, str] | None = None) -> None:
         signed = {"timestamp": timestamp, "token": token, "signature": good, "body-plain": "x", **(fields or {})}
         posted = WebhookRequest("POST", "https://x.example/s", {"content-type": FORM}, urlencode(signed).encode())
-        mailgun.verify(posted, source(mailgun, ("older", "key")), now)
+        mailgun.verify(posted, source_of(mailgun, "older", "key"), now)
 
     verified()
     verified(NOW + timedelta(hours=11))
@@ -445,11 +440,11 @@ def test_mailgun_signs_who_and_when_and_for_half_a_day() -> None:
         "event-data": {"event": "opened"},
     }
     posted = WebhookRequest("POST", "https://x/s", {"content-type": "application/json"}, json.dumps(event).encode())
-    mailgun.verify(posted, source(mailgun, ("key",)), NOW)
+    mailgun.verify(posted, source_of(mailgun, "key"), NOW)
     for body in (b"[]", b"{}", b'{"signature": [1]}', b"\xff"):
         posted = WebhookRequest("POST", "https://x/s", {"content-type": "application/json"}, body)
         with pytest.raises(SignatureInvalid):
-            mailgun.verify(posted, source(mailgun, ("key",)), NOW)
+            mailgun.verify(posted, source_of(mailgun, "key"), NOW)
 
 
 def test_a_key_of_sendgrids_may_be_pem_and_nothing_but_a_key_is_one() -> None:
@@ -459,12 +454,12 @@ def test_a_key_of_sendgrids_may_be_pem_and_nothing_but_a_key_is_one() -> None:
     at, body = datetime.fromisoformat(said["at"]), said["body"].encode()
     pem = f"-----BEGIN PUBLIC KEY-----\n{key[:64]}\n{key[64:]}\n-----END PUBLIC KEY-----\n"
     for secret in (key, pem):
-        ours = source(sendgrid, (secret,))
+        ours = source_of(sendgrid, secret)
         assert sendgrid.check(ours) == []
         sendgrid.verify(WebhookRequest("POST", "https://x/s", headers, body), ours, at)
     with pytest.raises(SignatureInvalid):
-        sendgrid.verify(WebhookRequest("POST", "https://x/s", headers, body), source(sendgrid, ("x",)), at)
-    (issue,) = sendgrid.check(source(sendgrid, ("x", key)))
+        sendgrid.verify(WebhookRequest("POST", "https://x/s", headers, body), source_of(sendgrid, "x"), at)
+    (issue,) = sendgrid.check(source_of(sendgrid, "x", key))
     assert issue.startswith("secret 1 must be the policy's public key")
 
 
@@ -481,11 +476,11 @@ def test_the_signature_vectors(corpus: Path) -> None:
         stamp = (fields or {}).get("timestamp") or headers.get("x-twilio-email-event-webhook-timestamp") or "0"
         at = datetime.fromtimestamp(int(stamp), UTC)
         secret = vector.get("secret") or vector["public_key"]
-        connector.verify(posted, source(connector, (secret,)), at)
+        connector.verify(posted, source_of(connector, secret), at)
         with pytest.raises(SignatureInvalid):
             changed = body.replace(b"a", b"b")
             connector.verify(
-                WebhookRequest("POST", posted.url, posted.headers, changed), source(connector, (secret,)), at
+                WebhookRequest("POST", posted.url, posted.headers, changed), source_of(connector, secret), at
             )
     assert len(ours) == 3
 
@@ -505,7 +500,7 @@ def test_the_signature_vectors(corpus: Path) -> None:
     ],
 )
 def test_options_are_looked_at(connector: Connector, options: dict[str, Any], told: str | None) -> None:
-    issues = list(connector.check(source(connector, **options)))
+    issues = list(connector.check(source_of(connector, **options)))
     assert len(issues) == (0 if told is None else 1)
     assert told is None or told in issues[0]
 
@@ -520,7 +515,7 @@ def test_a_field_of_sendgrids_form_is_read_in_its_own_charset() -> None:
         b'--B\r\nContent-Disposition: form-data; name="charsets"\r\n\r\n{"text": "gb2312"}\r\n--B--\r\n'
     )
     headers = {"content-type": "multipart/form-data; boundary=B"}
-    found = sendgrid.parse(WebhookRequest("POST", "https://x/s", headers, body), source(sendgrid))
+    found = sendgrid.parse(WebhookRequest("POST", "https://x/s", headers, body), source_of(sendgrid))
     assert not isinstance(found, Ignored)
     assert found[0].body["text"] == "退款没有到账"
 
@@ -534,7 +529,7 @@ def test_a_damaged_form_is_no_more_than_unreadable(connector: Connector) -> None
         if "body" not in said:
             continue
         headers = {name.lower(): value for name, value in said["headers"].items()}
-        ours = source(connector, ("x",), **said.get("options", {}))
+        ours = source_of(connector, "x", **said.get("options", {}))
         for _ in range(40):
             body = bytearray(said["body"].encode())
             for _ in range(chance.randint(1, 8)):
@@ -579,7 +574,7 @@ def test_every_payload_of_the_corpus_becomes_something_or_is_ignored_with_a_reas
             body, kind = ("".join(parts) + "--B--\r\n").encode(), "multipart/form-data; boundary=B"
         posted = WebhookRequest("POST", "https://x.example/s", {"content-type": kind}, body)
         try:
-            found = connector.parse(posted, source(connector))
+            found = connector.parse(posted, source_of(connector))
         except Unreadable as error:
             became[f"{path.name}: {error}"] += 1
             continue

@@ -35,18 +35,12 @@ from services.ingest.connectors._fields import (
     time_of_ms,
     vote_of,
 )
-from services.ingest.sources import Source
 from services.ingest.tidy import tidy_content
 from shared.events.acceptable import Invalid
 from shared.events.feedback import METRIC_RANGES
-from tests.ingest.recorded import recorded
+from tests.ingest.recorded import recorded, source_of
 
 NOW = datetime(2026, 9, 15, 9, tzinfo=UTC)
-
-
-def source(connector: Any, secrets: tuple[str, ...] = (), **options: Any) -> Source:
-    verify = "signature" if secrets else "none"
-    return Source(name="s", connector=connector.NAME, secrets=secrets, verify=verify, options=options)
 
 
 def request(payload: Any = None, *, method: str = "POST", query: str = "", **headers: str) -> WebhookRequest:
@@ -56,7 +50,7 @@ def request(payload: Any = None, *, method: str = "POST", query: str = "", **hea
 
 
 def parsed(connector: Any, payload: Any, **options: Any) -> list[Draft]:
-    found = connector.parse(request(payload), source(connector, **options))
+    found = connector.parse(request(payload), source_of(connector, **options))
     assert not isinstance(found, Ignored), found.reason
     return list(found)
 
@@ -128,7 +122,7 @@ def test_words_that_only_run_together_are_not_the_same() -> None:
 @pytest.mark.parametrize("connector", [app_store, google_play, appfollow, trustpilot])
 def test_who_signs_nothing_never_holds(connector: Connector) -> None:
     with pytest.raises(SignatureInvalid):
-        connector.verify(request({}), source(connector, ("x",)), NOW)
+        connector.verify(request({}), source_of(connector, "x"), NOW)
 
 
 # ── several at once ──
@@ -152,7 +146,7 @@ def test_of_several_ignored_the_first_says_why() -> None:
 
 @pytest.mark.parametrize("connector", [facebook_page, whatsapp])
 def test_meta_gets_its_challenge_back_from_who_knows_the_word(connector: Connector) -> None:
-    ours = source(connector, ("a secret",), verify_token="our word")
+    ours = source_of(connector, "a secret", verify_token="our word")
     good = "hub.mode=subscribe&hub.verify_token=our+word&hub.challenge=115820"
     reply = connector.answer(request(method="GET", query=good), ours, False)
     assert reply is not None
@@ -160,7 +154,7 @@ def test_meta_gets_its_challenge_back_from_who_knows_the_word(connector: Connect
     for asked, of in (
         (good.replace("our+word", "another"), ours),
         (good.replace("&hub.verify_token=our+word", ""), ours),
-        (good, source(connector, ("a secret",))),
+        (good, source_of(connector, "a secret")),
         (good.replace("our+word", "%ED%A0%80"), ours),
     ):
         with pytest.raises(SignatureInvalid):
@@ -176,7 +170,7 @@ hello = {"object": "page", "entry": []}
 
 def test_x_gets_its_token_signed_and_nothing_that_could_be_a_body() -> None:
     """The key is the one that signs posts: who could have a body signed could post it."""
-    ours = source(twitter, ("newest", "older"))
+    ours = source_of(twitter, "newest", "older")
     token = "9b4507b3-9040-4669-9ca3-6b94edb50553"
     reply = twitter.answer(request(method="GET", query=f"crc_token={token}&nonce=1"), ours, False)
     assert reply is not None
@@ -185,7 +179,7 @@ def test_x_gets_its_token_signed_and_nothing_that_could_be_a_body() -> None:
     for query in ("crc_token=%7B%22for_user_id%22%3A1%7D", "crc_token=%5B1%5D", "crc_token=", "crc_token=a+b", ""):
         assert twitter.answer(request(method="GET", query=query), ours, False) is None
     assert twitter.answer(request({}, query=f"crc_token={token}"), ours, True) is None
-    assert twitter.answer(request(method="GET", query=f"crc_token={token}"), source(twitter), False) is None
+    assert twitter.answer(request(method="GET", query=f"crc_token={token}"), source_of(twitter), False) is None
 
 
 # ── options ──
@@ -207,7 +201,7 @@ def test_x_gets_its_token_signed_and_nothing_that_could_be_a_body() -> None:
     ],
 )
 def test_options_are_looked_at(connector: Connector, options: dict[str, Any], told: str | None) -> None:
-    issues = list(connector.check(source(connector, ("x",), **options)))
+    issues = list(connector.check(source_of(connector, "x", **options)))
     assert len(issues) == (0 if told is None else 1)
     assert told is None or told in issues[0]
 
@@ -365,7 +359,7 @@ def test_every_payload_of_the_corpus_becomes_something_or_is_ignored_with_a_reas
     for path in sorted((corpus / "webhooks" / connector.NAME).glob("*.json")):
         posted = WebhookRequest("POST", "https://x.example/s", {"content-type": "application/json"}, path.read_bytes())
         try:
-            found = connector.parse(posted, source(connector))
+            found = connector.parse(posted, source_of(connector))
         except Unreadable as error:
             raise AssertionError(path.name) from error
         if isinstance(found, Ignored):
