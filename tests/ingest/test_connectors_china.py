@@ -27,7 +27,7 @@ from services.ingest.connectors import (
     wjx,
 )
 from services.ingest.sources import Source
-from tests.ingest.recorded import recorded
+from tests.ingest.recorded import recorded, source_of
 
 NOW = datetime(2026, 4, 2, 8, 17, tzinfo=UTC)
 FRESH, OLD = str(int(NOW.timestamp()) - 5), str(int(NOW.timestamp()) - 360)
@@ -38,10 +38,6 @@ TEXT = (
     "<xml><FromUserName>u</FromUserName><CreateTime>1775117760</CreateTime><MsgType>text</MsgType>"
     "<Content><![CDATA[太慢]]></Content><MsgId>7</MsgId></xml>"
 )
-
-
-def source_of(connector: Any, *secrets: str, **options: Any) -> Source:
-    return Source(name="s", connector=connector.NAME, secrets=secrets, options=options)
 
 
 def holds(connector: Any, request: WebhookRequest, source: Source, at: datetime = NOW) -> bool:

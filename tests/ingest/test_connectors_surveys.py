@@ -31,23 +31,12 @@ from services.ingest.connectors import (
     wootric,
 )
 from services.ingest.connectors._answers import Answers
-from services.ingest.sources import Source
-from tests.ingest.recorded import PAYLOADS, recorded
+from tests.ingest.recorded import PAYLOADS, recorded, source_of
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 SURVEYS = [
     delighted, formbricks, google_forms, jotform, qualtrics, refiner, satismeter, surveymonkey, survicate, tally, wootric,
 ]  # fmt: skip
-
-
-def source_of(connector: Any, secret: str = "", **options: Any) -> Source:
-    return Source(
-        name="s",
-        connector=connector.NAME,
-        secrets=(secret,) if secret else (),
-        verify="signature" if secret else "none",
-        options=options,
-    )
 
 
 def request(body: bytes, content_type: str = "application/json", **headers: str) -> WebhookRequest:
@@ -133,7 +122,7 @@ def test_the_options_that_all_surveys_have_are_looked_at(connector: Connector) -
 def test_secrets_and_options_of_their_own(
     connector: Connector, secret: str, options: dict[str, Any], told: str | None
 ) -> None:
-    issues = list(connector.check(source_of(connector, secret, **options)))
+    issues = list(connector.check(source_of(connector, *filter(None, [secret]), **options)))
     assert len(issues) == (0 if told is None else 1)
     assert told is None or told in issues[0]
 
