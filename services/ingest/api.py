@@ -493,8 +493,8 @@ async def _batch(
 
 async def _events() -> Accepted | BatchAccepted:
     """CloudEvents 1.0: structured, binary (`ce-` headers) or a batch. Types: feedback.received, customer.activity,
-    work.shipped, work.declined; and of self-service help.searched, help.viewed, contact.abandoned, which become activity.
-    (source, id) names the delivery."""
+    work.shipped, work.declined, work.moved; and of self-service help.searched, help.viewed, contact.abandoned, which
+    become activity. (source, id) names the delivery."""
     raise AssertionError("served by plain ASGI")
 
 

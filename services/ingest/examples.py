@@ -44,6 +44,15 @@ SHIPPED: Final[Mapping[str, Any]] = {
     "data": {"work_id": "JIRA-7", "title": "Dark mode", "note": "Dark mode is there."},
 }
 
+MOVED: Final[Mapping[str, Any]] = {
+    "specversion": "1.0",
+    "id": "desk-812-moved-2",
+    "source": "/desk",
+    "type": "work.moved",
+    "time": "2026-03-01T08:00:00Z",
+    "data": {"source": "desk", "work_id": "812", "team": "Billing EU"},
+}
+
 
 def shown(summary: str, value: Any) -> Examples:
     return {summary.lower().replace(" ", "-"): {"summary": summary, "value": value}}
@@ -57,7 +66,7 @@ NDJSON: Final[Examples] = shown(
 )
 EVENTS: Final[Mapping[str, Examples]] = {
     cloudevents.STRUCTURED: shown("What a customer did", EVENT),
-    cloudevents.BATCHED: shown("Several", [EVENT, SHIPPED]),
+    cloudevents.BATCHED: shown("Several", [EVENT, SHIPPED, MOVED]),
     cloudevents.BINARY: shown("The data alone, its attributes in headers", ACTIVITY),
 }
 HEADERS: Final[Mapping[str, str]] = {

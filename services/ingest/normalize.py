@@ -18,8 +18,15 @@ from services.ingest.plain import PlainFeedback, encode, read_plain, read_plain_
 from services.ingest.sources import Ranges
 from shared.events.acceptable import Invalid, accepted, field_errors, refuse_too_many
 from shared.events.characters import id_issue, is_visible
-from shared.events.envelope import CUSTOMER_ACTIVITY, FEEDBACK_RECEIVED, WORK_DECLINED, WORK_SHIPPED, rfc3339
-from shared.events.feedback import Activity, Feedback, Work
+from shared.events.envelope import (
+    CUSTOMER_ACTIVITY,
+    FEEDBACK_RECEIVED,
+    WORK_DECLINED,
+    WORK_MOVED,
+    WORK_SHIPPED,
+    rfc3339,
+)
+from shared.events.feedback import Activity, Feedback, Moved, Work
 from shared.events.identity import Pseudonyms, body_hash, customer_of, delivery_id
 from shared.log import Headers, Message
 from shared.topics import RECEIVED, named
@@ -31,6 +38,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
     CUSTOMER_ACTIVITY: Activity,
     WORK_SHIPPED: Work,
     WORK_DECLINED: Work,
+    WORK_MOVED: Moved,
 }
 
 

@@ -42,7 +42,7 @@ _GONE = object()
 _CUT = {"text": TEXT_MAX_CHARS, "title": TITLE_MAX_CHARS, "note": TEXT_MAX_CHARS}
 _SCORES_MAX = 50
 _INTEGER_MAX = 2**63
-_IDS = ("external_id", "work_id")
+_IDS = ("external_id", "work_id", "team_id")
 _CUSTOMERS_IDS = ("id", "account_id")
 
 Place = tuple[int | str, ...]

@@ -22,10 +22,11 @@ from shared.events.envelope import (
     SIGNAL_RAISED,
     SIGNAL_RESOLVED,
     WORK_DECLINED,
+    WORK_MOVED,
     WORK_SHIPPED,
 )
 from shared.events.erasure import CustomerErased
-from shared.events.feedback import Activity, Decision, FeedbackReceived, FeedbackRouted, Work
+from shared.events.feedback import Activity, Decision, FeedbackReceived, FeedbackRouted, Moved, Work
 from shared.events.signal import SignalChanged
 from shared.topics import (
     CASES,
@@ -52,6 +53,7 @@ MESSAGES: Mapping[str, tuple[type[BaseModel], str]] = {
     ),
     WORK_SHIPPED: (Work, "Work that feedback is linked to was shipped."),
     WORK_DECLINED: (Work, "Work that feedback is linked to was declined."),
+    WORK_MOVED: (Moved, "A ticket that feedback came from has another team in its own tool."),
     FEEDBACK_ROUTED: (FeedbackRouted, "The event as it came, plus its routing."),
     FEEDBACK_DECIDED: (Decision, "What else the router decided: duplicate, conflict, discarded, noted."),
     CASE_CHANGED: (CaseChanged, "What happened to a case."),
@@ -120,7 +122,7 @@ def document(teams: Iterable[str]) -> dict[str, Any]:
             "messages": [{"$ref": f"#/channels/{identifier}/messages/{kind}"} for kind in kinds],
         }
 
-    incoming = [FEEDBACK_RECEIVED, CUSTOMER_ACTIVITY, WORK_SHIPPED, WORK_DECLINED]
+    incoming = [FEEDBACK_RECEIVED, CUSTOMER_ACTIVITY, WORK_SHIPPED, WORK_DECLINED, WORK_MOVED]
     channel(RECEIVED, "customer", incoming, "Everything that came in, normalised.")
     for team in names:
         says = f"What the team {team} owns (routing.role owner) or watches (watcher)."

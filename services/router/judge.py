@@ -23,6 +23,7 @@ from shared.events.envelope import (
     FEEDBACK_RECEIVED,
     INCOMING_TYPES,
     WORK_DECLINED,
+    WORK_MOVED,
     WORK_SHIPPED,
     Envelope,
     NotAnEvent,
@@ -200,8 +201,23 @@ def _work(record: Record, workspace: str, headers: Mapping[str, bytes], decided_
     return Outcome("work.noted", [decision_message(record, workspace, _with(found, value))])
 
 
+def _moved(record: Record, workspace: str, headers: Mapping[str, bytes], decided_at: str) -> Outcome:
+    value = read_object(record.value)
+    if not isinstance(value.get("work_id"), str) or not isinstance(value.get("source"), str):
+        raise Unreadable("wrong-type", "work_id and source must be strings")
+    reason = "A ticket that feedback came from has another team in its own tool."
+    found = _decision(workspace, headers, "work.noted", reason, decided_at)
+    found["type"] = WORK_MOVED
+    return Outcome("work.noted", [decision_message(record, workspace, _with(found, value))])
+
+
 _Other = Callable[[Record, str, Mapping[str, bytes], str], Outcome]
-_OTHERS: Mapping[str, _Other] = {CUSTOMER_ACTIVITY: _activity, WORK_SHIPPED: _work, WORK_DECLINED: _work}
+_OTHERS: Mapping[str, _Other] = {
+    CUSTOMER_ACTIVITY: _activity,
+    WORK_SHIPPED: _work,
+    WORK_DECLINED: _work,
+    WORK_MOVED: _moved,
+}
 
 
 def _with(decision: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ FEEDBACK_RECEIVED = "feedback.received"
 CUSTOMER_ACTIVITY = "customer.activity"
 WORK_SHIPPED = "work.shipped"
 WORK_DECLINED = "work.declined"
+WORK_MOVED = "work.moved"
 FEEDBACK_ROUTED = "feedback.routed"
 FEEDBACK_DECIDED = "feedback.decided"
 CASE_CHANGED = "case.changed"
@@ -22,7 +23,7 @@ FEEDBACK_CORRECTED = "feedback.corrected"
 SIGNAL_RAISED = "signal.raised"
 SIGNAL_RESOLVED = "signal.resolved"
 CUSTOMER_ERASED = "customer.erased"
-INCOMING_TYPES = frozenset({FEEDBACK_RECEIVED, CUSTOMER_ACTIVITY, WORK_SHIPPED, WORK_DECLINED})
+INCOMING_TYPES = frozenset({FEEDBACK_RECEIVED, CUSTOMER_ACTIVITY, WORK_SHIPPED, WORK_DECLINED, WORK_MOVED})
 
 
 class NotAnEvent(Rejected):

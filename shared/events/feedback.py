@@ -155,6 +155,28 @@ class Work(_Strict):
     attributes: dict[str, Any] = Field(default_factory=dict)
 
 
+class Moved(_Strict):
+    """A ticket that feedback came from has another team in its own tool: `data` of `work.moved`."""
+
+    source: Label | None = None
+    """As its feedback names it."""
+    work_id: Id
+    """Which ticket: `attributes.ticket_id`, `conversation_id` or `work_id` of its feedback."""
+    team: Label | None = None
+    """What the tool calls the team."""
+    team_id: Label | None = None
+    url: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    occurred_at: When | None = None
+    """Of several moves of one ticket the last one by this time counts."""
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if not (self.team or self.team_id):
+            raise ValueError("team or team_id is required: whose it is now")
+        return self
+
+
 class Sentiment(BaseModel):
     label: SentimentLabel
     score: float

@@ -26,7 +26,7 @@ async def test_every_example_of_a_body_is_taken(server: Server) -> None:
                 if path == "/v1/feedback/batch":
                     assert answer.json()["rejected"] == []
     assert tried >= 8
-    assert len(await server.received()) == 11
+    assert len(await server.received()) == 12
     assert await server.dead_letters() == []
 
 

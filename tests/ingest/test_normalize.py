@@ -297,6 +297,7 @@ def test_the_key_is_the_customers_else_the_events_own() -> None:
         ("customer.activity", {"customer": {"id": "c"}}, "activity"),
         ("work.shipped", {"work_id": ""}, "work_id"),
         ("work.declined", {"work_id": "w", "id": "x"}, "id"),
+        ("work.moved", {"work_id": "w"}, ""),
         ("feedback.received", [], ""),
         ("feedback.received", {"text": "t", "occurred_at": "0001-01-01T00:00:00+14:00"}, "occurred_at"),
     ],

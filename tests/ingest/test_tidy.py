@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.ingest.tidy import NAMED_MAX, made_to_fit, plainly_good, tidy_content
 from shared.events.acceptable import Invalid
-from shared.events.envelope import FEEDBACK_RECEIVED, WORK_SHIPPED
+from shared.events.envelope import FEEDBACK_RECEIVED, WORK_MOVED, WORK_SHIPPED
 from shared.events.feedback import METRIC_RANGES
 
 LONG = "k" * 150
@@ -56,6 +56,10 @@ def test_of_a_list_only_what_does_not_fit_is_left_out() -> None:
     assert left_out == ["feedback_ids.1", "feedback_ids.3"]
 
 
+def test_a_teams_number_is_its_id() -> None:
+    assert kept(WORK_MOVED, {"work_id": 812, "team_id": 77}) == ({"work_id": "812", "team_id": "77"}, [])
+
+
 def test_not_every_name_of_thousands_is_kept() -> None:
     value, left_out = kept(FEEDBACK_RECEIVED, {"text": "a"} | {f"k{number}": 1 for number in range(4_000)})
     assert (value, len(left_out)) == ({"text": "a"}, NAMED_MAX)
@@ -69,6 +73,7 @@ def test_not_every_name_of_thousands_is_kept() -> None:
         ("feedback.received", {"text.html": "<p>"}),
         ("customer.activity", {"activity": "login", "customer": {"name": "Li"}}),
         ("work.shipped", {"title": "no id"}),
+        ("work.moved", {"work_id": "812", "team": "x" * 256}),
     ],
 )
 def test_where_nothing_is_left_it_is_invalid(kind: str, body: dict[str, Any]) -> None:

@@ -159,6 +159,15 @@ def test_work_is_noted(kind: str) -> None:
     assert (decision.model_extra["type"], decision.model_extra["work_id"]) == (kind, "JIRA-1")
 
 
+def test_a_tickets_move_is_noted() -> None:
+    given = {"work_id": "812", "source": "desk", "team": "Billing EU", "occurred_at": NOW}
+    found = one(record(json.dumps(given).encode(), type="work.moved"))
+    decision = Decision.model_validate_json(found.messages[0].value)
+    assert (found.what, decision.decision) == ("work.noted", "work.noted")
+    assert decision.model_extra
+    assert {"type": "work.moved", **given}.items() <= decision.model_extra.items()
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
@@ -170,6 +179,7 @@ def test_work_is_noted(kind: str) -> None:
         (record(b"{}", type="customer.activity"), "wrong-type"),
         (record(b'{"activity": 1, "customer": {}}', type="customer.activity"), "wrong-type"),
         (record(b'{"work_id": "x", "feedback_ids": 5}', type="work.shipped"), "wrong-type"),
+        (record(b'{"work_id": "x"}', type="work.moved"), "wrong-type"),
         (record(type="feedback.routed"), "bad-headers"),
         (record(workspace="acme"), "bad-headers"),
         (record()._replace(headers=[]), "bad-headers"),

@@ -15,7 +15,7 @@
 
 `map` names the members of our own feedback body (docs/http.md), `customer.…` and `attributes.…` within it. `type:` is
 one of our event types, or an expression that gives one: for `customer.activity` `map` has `activity`, for
-`work.shipped` and `work.declined` it has `work_id`. An expression sees one item; the whole payload is `_root` to it,
+`work.shipped` and `work.declined` it has `work_id`, for `work.moved` `team` or `team_id` beside it. An expression sees one item; the whole payload is `_root` to it,
 the headers are `_headers`, in small letters: `_headers."x-event-id"`. A form is an object of texts.
 
 Expressions are read when the configuration is, and what is wrong with one is told by the option's name and the place.
@@ -60,8 +60,15 @@ from services.ingest.connectors._fields import (
     unknown_options,
 )
 from services.ingest.sources import Source
-from shared.events.envelope import CUSTOMER_ACTIVITY, FEEDBACK_RECEIVED, INCOMING_TYPES, WORK_DECLINED, WORK_SHIPPED
-from shared.events.feedback import Activity, Channel, Customer, Feedback, Work
+from shared.events.envelope import (
+    CUSTOMER_ACTIVITY,
+    FEEDBACK_RECEIVED,
+    INCOMING_TYPES,
+    WORK_DECLINED,
+    WORK_MOVED,
+    WORK_SHIPPED,
+)
+from shared.events.feedback import Activity, Channel, Customer, Feedback, Moved, Work
 
 NAME = "generic"
 SIGNS = True
@@ -78,6 +85,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     CUSTOMER_ACTIVITY: Activity,
     WORK_SHIPPED: Work,
     WORK_DECLINED: Work,
+    WORK_MOVED: Moved,
 }
 _OBJECTS = ("customer", "attributes")
 _METRIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
