@@ -1,7 +1,7 @@
 """teams.yaml: who there is, when they work, and how they wish to hear."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from shared.config import Config
-from shared.config.document import Document
+from shared.config.document import ConfigError, Document, Issue
+from shared.folding import fold
 from shared.people import ROLES, People, Person, Role
 
 FILE = "teams.yaml"
@@ -123,6 +124,8 @@ class Team(_Strict):
     name: TeamName
     hours: Hours | None = None
     """None: round the clock."""
+    known_as: tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...] = ()
+    """What the tools that feedback comes from call this team: `Billing EU`, or `zendesk-eu:360001234567` in one source."""
     members: tuple[Member, ...] = ()
     subscribe: tuple[Subscription, ...] = ()
 
@@ -176,6 +179,11 @@ class Teams(_Strict):
     def names(self) -> list[str]:
         return [team.name for team in self.teams]
 
+    @property
+    def known_as(self) -> dict[str, str]:
+        """What a team is called, folded → its name."""
+        return {fold(one): team.name for team in self.teams for one in (team.name, *team.known_as)}
+
     def get(self, name: str) -> Team | None:
         return next((team for team in self.teams if team.name == name), None)
 
@@ -188,7 +196,19 @@ def teams_of(config: Config) -> Teams:
 
 def read_teams(document: Document) -> Teams:
     """Raises `ConfigError`."""
-    return document.read(Teams)
+    teams = document.read(Teams)
+    if issues := list(_known_twice(teams, document)):
+        raise ConfigError(issues)
+    return teams
+
+
+def _known_twice(teams: Teams, document: Document) -> Iterator[Issue]:
+    whose = {fold(name): name for name in teams.names}
+    for place, team in enumerate(teams.teams):
+        for number, known in enumerate(team.known_as):
+            other = whose.setdefault(fold(known), team.name)
+            if other != team.name:
+                yield document.issue(("teams", place, "known_as", number), f"{known!r} is {other!r} already")
 
 
 def everybody(placed: Iterable[tuple[Member, str]]) -> People:

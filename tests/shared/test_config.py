@@ -139,6 +139,18 @@ def test_teams_are_refused_where_they_are_wrong(before: str, after: str, line: i
     assert says in caught.value.issues[0].message
 
 
+def test_what_tools_call_a_team_is_one_teams_and_refused_where_it_stands_twice() -> None:
+    teams = 'default_team: a\nteams:\n  - {name: a, known_as: [Tier 1, A]}\n  - {name: b, known_as: ["desk:7"%s]}\n'
+    known = read_teams(parse("teams.yaml", teams % "", None)).known_as
+    assert known == {"a": "a", "tier 1": "a", "b": "b", "desk:7": "b"}
+    for twice in (", TIER  1", ", A"):
+        with pytest.raises(ConfigError) as caught:
+            read_teams(parse("teams.yaml", teams % twice, None))
+        (issue,) = caught.value.issues
+        assert (issue.line, issue.column) == (4, 36)
+        assert "is 'a' already" in issue.message
+
+
 def test_days_and_periods() -> None:
     assert weekdays("sat-mon") == [5, 6, 0]
     assert minutes("00:00-24:00") == (0, 1440)
