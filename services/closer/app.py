@@ -28,6 +28,7 @@ from services.closer.digests import Digests
 from services.closer.erasing import Eraser
 from services.closer.gone import Gone
 from services.closer.handler import Handler
+from services.closer.moves import Moves
 from services.closer.search import Indexer
 from services.closer.settings import CloserSettings, read_closer_settings
 from services.closer.signaller import Signaller
@@ -86,6 +87,7 @@ class CloserService:
         self._tally = Tally(transactions)
         self._sweeper = Sweeper(transactions, runtime.clock)
         self._gone = Gone(unit, self._in_force)
+        self._moves = Moves(unit, self._in_force)
         self._signaller = Signaller(transactions, runtime.clock)
         self.routes = APIRouter()
         in_force = self._in_force
@@ -139,6 +141,7 @@ class CloserService:
                 group.create_task(self._tally.run(), name="closer-tally")
                 group.create_task(self._sweeper.run(), name="closer-activity")
                 group.create_task(self._gone.run(), name="closer-gone")
+                group.create_task(self._moves.run(), name="closer-moves")
                 group.create_task(self._signaller.run(), name="closer-signals")
         finally:
             for way in self._ways.values():

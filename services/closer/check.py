@@ -1,5 +1,6 @@
 """Could the closer work by this configuration? Asked by whoever puts one in force (`shared.config.proof`)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.closer import policy
@@ -23,6 +24,8 @@ class InForce:
     subscribers: Subscribers
     rotas: Rotas
     signals: Signals
+    known_as: Mapping[str, str]
+    """What upstream tools call a team, folded → its name here."""
 
 
 def check(config: Config) -> InForce:
@@ -44,5 +47,12 @@ def check(config: Config) -> InForce:
     if issues:
         raise ConfigError(issues)
     return InForce(
-        config.version, frozenset(teams.names), teams.default_team, policies, subscribers, Rotas(teams), signals
+        config.version,
+        frozenset(teams.names),
+        teams.default_team,
+        policies,
+        subscribers,
+        Rotas(teams),
+        signals,
+        teams.known_as,
     )

@@ -65,11 +65,14 @@ class CorrectionBody(BaseModel):
 
 async def moved(driver: Driver, effects: Effects, held: Held, actor: str) -> None:
     """The case has another team now: what opened it was for that one."""
-    case = held.case
-    found = await driver.fetchrow(_DECISION, case.workspace, held.first_feedback_id)
+    await was_for(driver, effects, held.case.workspace, held.first_feedback_id, held.case.team, actor)
+
+
+async def was_for(driver: Driver, effects: Effects, workspace: str, feedback_id: str, team: str, actor: str) -> None:
+    """That feedback was for this team."""
+    found = await driver.fetchrow(_DECISION, workspace, feedback_id)
     if found is not None:
-        said = {"team": case.team}
-        effects.messages.append(_message(effects, case.workspace, held.first_feedback_id, found, said, actor))
+        effects.messages.append(_message(effects, workspace, feedback_id, found, {"team": team}, actor))
 
 
 def routes_for(unit: Unit, teams: Callable[[], frozenset[str]]) -> APIRouter:

@@ -15,6 +15,13 @@ EVENTS = Counter(
     ["outcome"],
 )
 REHOMED = Counter("closer_rehomed_total", "Cases that went to the default team because their own is gone.")
+MOVES = Counter(
+    "closer_moves_total",
+    "Tickets that went to another team in their own tool, by what became of it: moved (the case went along), taught (the "
+    "case has ended, or there is none), there (nothing to do), unknown (no team of ours is known by that name), overtaken "
+    "(the ticket was moved on since), nothing (no feedback of that ticket).",
+    ["outcome"],
+)
 BATCH_SECONDS = Histogram(
     "closer_batch_seconds",
     "One batch of records from the first statement to the commit.",

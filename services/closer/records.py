@@ -16,7 +16,7 @@ from msgspec import Meta, Raw, Struct
 
 from shared.errors import Rejected
 from shared.events.dead_letter import REDRIVE_FOR
-from shared.events.envelope import FEEDBACK_DECIDED, FEEDBACK_ROUTED
+from shared.events.envelope import FEEDBACK_DECIDED, FEEDBACK_ROUTED, WORK_MOVED
 from shared.events.feedback import Kind, Priority, SentimentLabel
 from shared.events.identity import customer_of
 from shared.log import Record
@@ -116,6 +116,8 @@ class Decided(Struct, frozen=True):
     reason: str
     decided_at: _Time
     of: str | None = None
+    type: str = ""
+    """Of work: which of its events it was."""
 
 
 class Deed(Struct, frozen=True):
@@ -127,6 +129,17 @@ class Deed(Struct, frozen=True):
     occurred_at: _Time | None = None
     source: _Label = ""
     attributes: Raw = Raw(b"{}")
+
+
+class Move(Struct, frozen=True):
+    """A ticket's new team in its own tool: the members of the event, beside the decision that it was noted."""
+
+    source: _Label
+    work_id: _Label
+    team: _Label | None = None
+    team_id: _Label | None = None
+    received_at: _Time | None = None
+    occurred_at: _Time | None = None
 
 
 class LoopAnswer(Struct, frozen=True):
@@ -165,11 +178,13 @@ class DecisionRead(Struct, frozen=True):
     value: Decided
     deed: Deed | None = None
     """Of activity that was noted."""
+    move: Move | None = None
 
 
 _value = msgspec.json.Decoder(Value)
 _decided = msgspec.json.Decoder(Decided)
 _deed = msgspec.json.Decoder(Deed)
+_move = msgspec.json.Decoder(Move)
 _loop = msgspec.json.Decoder(_Loop)
 
 
@@ -193,7 +208,9 @@ def read(record: Record) -> Feedback | Watched | DecisionRead | None:
     if kind == FEEDBACK_DECIDED:
         decided: Decided = _decoded(_decided, record)
         _in_its_own(record, decided.workspace)
-        return DecisionRead(record, decided, _decoded(_deed, record) if decided.decision == NOTED else None)
+        if decided.decision == NOTED:
+            return DecisionRead(record, decided, deed=_decoded(_deed, record))
+        return DecisionRead(record, decided, move=_decoded(_move, record) if decided.type == WORK_MOVED else None)
     if not kind:
         raise Poison("not-an-event", "header ce_type is missing")
     return None
