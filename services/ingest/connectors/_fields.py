@@ -11,7 +11,7 @@ from typing import Any
 
 from services.ingest.connectors import Draft, Ignored, SignatureInvalid, Unreadable, WebhookRequest
 from services.ingest.sources import Source
-from shared.events.envelope import rfc3339
+from shared.events.envelope import WORK_MOVED, rfc3339
 
 ID_MAX_CHARS = 100
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*\Z")
@@ -220,6 +220,21 @@ def each_of(items: Iterable[Any], read: Callable[[Any], Sequence[Draft] | Ignore
     if unread:
         drafts[""] = Draft("", {})
     return list(drafts.values()) or next(iter(ignored), Ignored("nothing in it"))
+
+
+def moved(
+    which: str,
+    work_id: str,
+    *,
+    team: str | None = None,
+    team_id: str | None = None,
+    at: str | None = None,
+    url: str | None = None,
+) -> list[Draft]:
+    """A ticket has another team now. `which` names this move of it; `work_id` is the ticket as its feedback's attributes
+    name it (`ticket_id`, `conversation_id` or `work_id`)."""
+    body = {"work_id": work_id, "team": team, "team_id": team_id, "occurred_at": at, "url": url}
+    return [Draft(f"moved/{work_id}/{which}", present(body), WORK_MOVED)]
 
 
 def review_delivery(which: str, stars: Sequence[Any], *words: str | None) -> str:

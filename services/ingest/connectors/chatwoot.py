@@ -5,12 +5,16 @@ A message of a contact is an utterance, and so is each answer to a form or to th
 (`conversation_created` …) holds nothing that its messages do not tell by themselves. Private notes and what agents,
 bots and campaigns say are ignored. The survey is 1 to 5, which is CSAT.
 
+A conversation that gets another team is `work.moved`: `conversation_updated`, with `team_id` among its `changed_attributes`
+and the team in `meta`. What else became of a conversation is ignored.
+
 The customer's id is the one that the company gave them (`identifier`), else Chatwoot's own, which stands in
 `attributes.contact_id`. `options: {url: https://app.chatwoot.com}` lets messages link back.
 
 Signature: `sha256=` and the hex of HMAC-SHA256 over `timestamp.body`. Older versions sign nothing: then `verify: none`,
 with a name for the source that nobody guesses. Facts: Chatwoot's open source (`lib/webhooks/trigger.rb`,
-`app/listeners/webhook_listener.rb`, `app/models/message.rb`), its API's description of a webhook's secret, its user
+`app/listeners/webhook_listener.rb`, `app/listeners/base_listener.rb`,
+`app/presenters/conversations/event_data_presenter.rb`, `app/models/message.rb`), its API's description of a webhook's secret, its user
 guide.
 """
 
@@ -34,6 +38,7 @@ from services.ingest.connectors._fields import (
     id_of,
     iso_time,
     media_signs,
+    moved,
     object_in,
     objects_in,
     present,
@@ -90,6 +95,8 @@ def parse(request: WebhookRequest, source: Source) -> Sequence[Draft] | Ignored:
     event = text_of(payload.get("event"))
     if event is None:
         raise Unreadable("a webhook that names no event")
+    if event == "conversation_updated":
+        return _regrouped(payload, source)
     if event not in {"message_created", "message_updated"}:
         return Ignored(f"not feedback: {event}")
     if payload.get("private") is True:
@@ -135,6 +142,26 @@ def _rated(payload: Mapping[str, Any], survey: Mapping[str, Any], source: Source
     return [Draft(f"rating/{which}/{value}/{digest_of(words or '')}", present(body))]
 
 
+def _regrouped(payload: Mapping[str, Any], source: Source) -> Sequence[Draft] | Ignored:
+    changes = [object_in(one, "team_id") for one in objects_in(payload, "changed_attributes") if "team_id" in one]
+    if not changes:
+        return Ignored("not feedback: conversation_updated")
+    team_id, team = id_of(changes[0].get("current_value")), object_in(object_in(payload, "meta"), "team")
+    if not team_id:
+        return Ignored("a conversation that has no team any more")
+    number, at = id_of(payload.get("id")), time_of(payload.get("updated_at"))
+    if not number:
+        raise Unreadable("a conversation without an id")
+    name = text_of(team.get("name")) if id_of(team.get("id")) == team_id else None
+    which = f"{team_id}/{at or id_of(changes[0].get('previous_value'))}"
+    return moved(which, number, team=name, team_id=team_id, at=at, url=_link(payload, number, source))
+
+
+def _link(payload: Mapping[str, Any], number: str | None, source: Source) -> str | None:
+    base, account = source.options.get("url"), id_of(object_in(payload, "account").get("id"))
+    return f"{base.rstrip('/')}/app/accounts/{account}/conversations/{number}" if base and account and number else None
+
+
 def _message(payload: Mapping[str, Any], source: Source) -> tuple[str, dict[str, Any]]:
     """Its id, and what every utterance in this conversation says about itself."""
     which = id_of(payload.get("id"))
@@ -143,8 +170,6 @@ def _message(payload: Mapping[str, Any], source: Source) -> tuple[str, dict[str,
     conversation, account = object_in(payload, "conversation"), id_of(object_in(payload, "account").get("id"))
     customer, contact = _customer(payload, conversation)
     number = id_of(conversation.get("id")) or id_of(conversation.get("display_id"))
-    base = source.options.get("url")
-    link = f"{base.rstrip('/')}/app/accounts/{account}/conversations/{number}" if base and account and number else None
     inbox = text_of(conversation.get("channel")) or ""
     email = object_in(object_in(payload, "content_attributes"), "email")
     body = {
@@ -154,7 +179,7 @@ def _message(payload: Mapping[str, Any], source: Source) -> tuple[str, dict[str,
         "solicited": False,
         "customer": customer,
         "occurred_at": _when(payload.get("created_at")),
-        "url": link,
+        "url": _link(payload, number, source),
     }
     attributes = {
         "conversation_id": number,

@@ -12,6 +12,8 @@ author's name before a comment (`Ana Silva : …`): it is taken off. Any name bu
 as that of a customer's colleague, and is ignored, unless `author_role` says that it is none's of ours or `options:
 {others: true}` that the rule tells of customers only; then it stands in `attributes.author`.
 `triggered_event` (`{ticket_action:created}`, `{note_type:private}`, `{status:{from:4,to:5}}`) tells what happened.
+A rule that tells of a ticket's new group is `work.moved`: `{group_id:{from:4,to:5}}` in `triggered_event`, with
+`ticket_group_name` where it comes, or JSON of one's own with `moved_to`. `occurred_at` tells the same move later from this one.
 Smileys are the yes/no "were you happy?", by Freshdesk's words or its API's numbers (103 to -103); a neutral one is
 neither, and is kept as what was said.
 
@@ -38,6 +40,7 @@ from services.ingest.connectors._fields import (
     impersonal,
     iso_time,
     language_of,
+    moved,
     object_in,
     present,
     signs_nothing,
@@ -57,6 +60,7 @@ verify = signs_nothing
 _UNFILLED = re.compile(r"\s*\{\{[^{}]*\}\}\s*\Z")
 """A placeholder that Freshdesk did not know."""
 _EVENT = re.compile(r"\{?\s*(\w+)\s*:\s*\{?\s*([\w-]*)")
+_NEW_GROUP = re.compile(r"\bgroup_id\W{1,3}\{[^{}]{0,100}\bto\W{1,3}(\d{1,20})")
 _SPOKEN = re.compile(r"([^\n:]{1,100}?) :\s(.*)", re.DOTALL)
 _STAFF = frozenset({"agent", "admin", "staff", "system", "bot"})
 _CUSTOMERS = frozenset({"requester", "contact", "customer", "end-user", "end user", "user", "cc"})
@@ -91,13 +95,17 @@ def parse(request: WebhookRequest, source: Source) -> Sequence[Draft] | Ignored:
     number = id_of(fields.take("ticket_id", "id"))
     if not number:
         raise Unreadable("a rule's JSON without ticket_id")
-    happened, what = _event(fields.take("triggered_event"))
+    event = fields.take("triggered_event")
+    happened, what = _event(event)
     comment = fields.take(*_named("latest_public_comment", "latest_comment", "comment", "comment_body"))
     comment_id, role = fields.take("comment_id"), fields.take("author_role", "comment_author_role")
     rating = _word(fields.take(*_named("satisfaction_rating", "survey_rating", "rating")))
     why = plain_text(fields.take(*_named("satisfaction_comment", "survey_comment", "rating_comment")))
     text = plain_text(fields.take(*_named("description_text", "description")))
+    group, group_id = text_of(fields.take("moved_to")), _new_group(event)
     body = _body(fields, number)
+    if group or group_id:
+        return _regrouped(group, group_id, number, body)
     if rating:
         return _rated(rating, why, number, body)
     if str(role or "").strip().lower() in _STAFF:
@@ -142,6 +150,12 @@ def _body(fields: HandWritten, number: str) -> dict[str, Any]:
     }
     rest = {name.removeprefix("ticket_"): value for name, value in fields.rest.items()}
     return present(body) | {"attributes": present({**impersonal(rest), **attributes})}
+
+
+def _regrouped(group: str | None, group_id: str | None, number: str, body: Mapping[str, Any]) -> Sequence[Draft]:
+    group, at = group or text_of(body["attributes"].get("group_name")), body.get("occurred_at")
+    which = f"{group_id or digest_of(group or '')}/{at or ''}"
+    return moved(which, number, team=group, team_id=group_id, at=at, url=body.get("url"))
 
 
 def _commented(
@@ -196,6 +210,12 @@ def _named(*names: str) -> list[str]:
 def _event(value: Any) -> tuple[str, str]:
     found = _EVENT.match(value.strip()) if isinstance(value, str) else None
     return (found[1].lower(), found[2].lower()) if found else ("", "")
+
+
+def _new_group(value: Any) -> str | None:
+    """The id of the ticket's new group, where its group has changed."""
+    found = _NEW_GROUP.search(value) if isinstance(value, str) else None
+    return found[1] if found else None
 
 
 def _word(value: Any) -> str | None:

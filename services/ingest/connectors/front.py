@@ -3,12 +3,13 @@
 Two kinds of webhooks come: an *application's*, whose event stands in `payload`, and a *rule's*, which is the event
 itself. Both tell of an inbound message with the message as the event's `target`; each message is an utterance, named by
 Front's id of it. A message's own text is taken before its HTML, and the preview (`blurb`) only where a webhook was set
-to send no more: then `attributes.preview` says so. Outbound messages, comments, tags and moves are ignored. How Front
+to send no more: then `attributes.preview` says so. A conversation that is moved to another inbox is `work.moved`: an event `move`
+with the inboxes as its target. Outbound messages, comments and tags are ignored. How Front
 tells of its own satisfaction surveys we could not find out; they are ignored.
 
 Signatures: an application's is base64 of HMAC-SHA256 over `timestamp:body`, with the app's signing key; a rule's is
 base64 of HMAC-SHA1 over the body, with the API secret, and no time. Before it saves an address, Front posts a signed
-`sync` and wants its `X-Front-Challenge` back. Facts: dev.frontapp.com, Application webhooks, Rule webhooks; an event as
+`sync` and wants its `X-Front-Challenge` back. Facts: dev.frontapp.com, Application webhooks, Rule webhooks, Events; an event as
 Zulip recorded it.
 """
 
@@ -31,6 +32,7 @@ from services.ingest.connectors import (
 from services.ingest.connectors._fields import (
     id_of,
     media_signs,
+    moved,
     object_in,
     objects_in,
     present,
@@ -88,6 +90,8 @@ def parse(request: WebhookRequest, source: Source) -> Sequence[Draft] | Ignored:
     kind = text_of(payload.get("type")) or text_of(event.get("type"))
     if kind is None:
         raise Unreadable("an event that does not say what it is")
+    if "move" in (kind, event.get("type")):
+        return _moved(event)
     if kind not in _INBOUND:
         return Ignored(f"not feedback: {kind}")
     conversation = object_in(event, "conversation")
@@ -125,6 +129,18 @@ def parse(request: WebhookRequest, source: Source) -> Sequence[Draft] | Ignored:
         ),
     }
     return [Draft(f"message/{which}", present(body))]
+
+
+def _moved(event: Mapping[str, Any]) -> Sequence[Draft] | Ignored:
+    inboxes = objects_in(object_in(event, "target"), "data")
+    name, inbox = (text_of(inboxes[0].get("name")), id_of(inboxes[0].get("id"))) if len(inboxes) == 1 else (None, None)
+    if not (name or inbox):
+        return Ignored("moved to no inbox, or to several")
+    conversation, at = id_of(object_in(event, "conversation").get("id")), time_of(event.get("emitted_at"))
+    if not conversation:
+        raise Unreadable("a move of no conversation")
+    url = f"https://app.frontapp.com/open/{conversation}"
+    return moved(id_of(event.get("id")) or f"{inbox}/{at}", conversation, team=name, team_id=inbox, at=at, url=url)
 
 
 def _customer(message: Mapping[str, Any], conversation: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:

@@ -6,6 +6,10 @@ each rating are an utterance, and each has its own delivery, whichever notificat
 with its whole history thus repeats its parts and adds nothing; so only what never changes goes into a part's
 `attributes`. Words of admins, bots and campaigns are ignored. Intercom's bodies are HTML; ours are text.
 
+A conversation or a ticket that is assigned to another team is `work.moved`: `conversation.admin.assigned` (a teammate or a
+team), `ticket.team.assigned`, with `team_assignee_id` of the item (developers.intercom.com, Webhook topics, and the model of a
+conversation). An id of 0, or none, is nobody's.
+
 The customer's id is the one that the company gave them (`external_id`, formerly `user_id`), else Intercom's own, which
 stands in `attributes.contact_id`. Signature: `sha1=` and the hex of HMAC-SHA1 over the body, keyed with the app's client
 secret. Before it saves an address, Intercom looks at it with a HEAD.
@@ -32,6 +36,7 @@ from services.ingest.connectors._fields import (
     id_of,
     impersonal,
     media_signs,
+    moved,
     object_in,
     objects_in,
     present,
@@ -99,6 +104,8 @@ def parse(request: WebhookRequest, source: Source) -> Sequence[Draft] | Ignored:
             return _rated(payload, item)
         case "event.created":
             return _did(item)
+        case "conversation.admin.assigned" | "conversation.admin.open.assigned" | "ticket.team.assigned":
+            return _assigned(payload, item)
         case "ping":
             return Ignored("a ping")
         case _:
@@ -168,6 +175,20 @@ def _rated(payload: Mapping[str, Any], item: Mapping[str, Any]) -> Sequence[Draf
     body = _body(payload, item, who, rating.get("updated_at") or payload.get("created_at"))
     body |= {"channel": "survey", "solicited": True, "scores": [{"metric": "csat", "value": value}]}
     return [Draft(f"rating/{_item_id(item)}/{value}/{digest_of(words or '')}", body | present({"text": words}))]
+
+
+def _assigned(payload: Mapping[str, Any], item: Mapping[str, Any]) -> Sequence[Draft] | Ignored:
+    """Of several topics, which tell of the same assignment: it is named by when the item was changed."""
+    item = item if "team_assignee_id" in item else object_in(item, "ticket") or item
+    team = object_in(item, "team")
+    team_id = id_of(item.get("team_assignee_id")) or id_of(team.get("id"))
+    if team_id in (None, "0"):
+        return Ignored("assigned to no team")
+    at = time_of(item.get("updated_at")) or time_of(payload.get("created_at"))
+    which = f"{team_id}/{at or id_of(payload.get('id'))}"
+    return moved(
+        which, _item_id(item), team=text_of(team.get("name")), team_id=team_id, at=at, url=_link(payload, item)
+    )
 
 
 def _is_customer(author: Mapping[str, Any]) -> bool:

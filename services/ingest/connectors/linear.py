@@ -7,6 +7,8 @@ knows one.
 
 An issue whose state becomes a completed one is `work.shipped`, a canceled one `work.declined`, unless it is called a
 duplicate. `work_id` is the issue's own name, `ENG-12`. Each is a delivery: an issue may be reopened, and completed.
+An issue that gets another team is `work.moved`, under each of the names that it had before (`previousIdentifiers`), since
+that is what its requests say; the team is known by its name and its key.
 
 Signature, from Linear's SDK (packages/sdk/src/webhooks): the hex of HMAC-SHA256 over the body, in `Linear-Signature`;
 the time of sending stands in the body, `webhookTimestamp`, and must be near. Shapes are from the SDK's generated
@@ -32,6 +34,7 @@ from services.ingest.connectors._fields import (
     digest_of,
     id_of,
     iso_time,
+    moved,
     object_in,
     objects_in,
     present,
@@ -123,6 +126,8 @@ def _asked(payload: Mapping[str, Any], need: Mapping[str, Any], *, changed: bool
 def _moved(payload: Mapping[str, Any], issue: Mapping[str, Any]) -> Sequence[Draft] | Ignored:
     state = object_in(issue, "state")
     kind, name = text_of(state.get("type")), text_of(state.get("name")) or ""
+    if "teamId" in object_in(payload, "updatedFrom") and kind not in _KINDS:
+        return _regrouped(payload, issue)
     if payload.get("action") == "update" and "stateId" not in object_in(payload, "updatedFrom"):
         return Ignored("an update that leaves the state as it was")
     if kind not in _KINDS:
@@ -148,6 +153,18 @@ def _moved(payload: Mapping[str, Any], issue: Mapping[str, Any]) -> Sequence[Dra
         ),
     }
     return [Draft(f"{kind}/{which}/{when or ''}", present(body), _KINDS[kind])]
+
+
+def _regrouped(payload: Mapping[str, Any], issue: Mapping[str, Any]) -> Sequence[Draft]:
+    """A team has states of its own: with the team the state is another as a rule, and neither completed nor canceled here."""
+    team, at = object_in(issue, "team"), iso_time(issue.get("updatedAt"))
+    name, key, before = text_of(team.get("name")), text_of(team.get("key")), issue.get("previousIdentifiers")
+    named = list(map(text_of, before if isinstance(before, list) else [])) or [_identifier(issue)]
+    works = [one for one in named if one]
+    if not (name or key) or not works:
+        raise Unreadable("an issue without its team and identifier")
+    url = text_of(payload.get("url")) or text_of(issue.get("url"))
+    return [one for work in works for one in moved(f"{key}/{at}", work, team=name, team_id=key, at=at, url=url)]
 
 
 def _identifier(issue: Mapping[str, Any]) -> str | None:

@@ -4,13 +4,18 @@ Two shapes come: *event* subscriptions (`type: zen:event-type:…`, `detail`, `e
 person wrote in Zendesk's admin centre from placeholders. For triggers we know these names, flat or inside `ticket`:
 `ticket_id`, `ticket_title`, `ticket_description`, `ticket_url`, `latest_public_comment`, `comment_id`,
 `comment_is_public`, `author_role`, `requester_id`, `requester_email`, `requester_name`, `requester_language`, `tags`,
-`ticket_created_at`, `comment_created_at`, `satisfaction_rating`, `satisfaction_comment`; `ticket_` may be left out. Everything else goes into `attributes`.
+`ticket_created_at`, `comment_created_at`, `satisfaction_rating`, `satisfaction_comment`, `moved_to`, `updated_at`; `ticket_`
+may be left out. Everything else goes into `attributes`.
 
 An utterance is a delivery: the ticket's opening words, each later comment or message, each rating (`csat_received`, or
 a trigger's placeholder, which writes it out: "Good, I'm satisfied"). What agents say, private notes and changes of
 status are ignored, and so is a ticket that somebody else submitted for its requester: an agent, most often. Where a
 form of the company's own does that, `options: {submitters: ["361"]}` names its user. The opening words come as the
 ticket and as its first comment, and are one utterance; the same words later are another, as far as the times tell.
+A ticket's new group is `work.moved`: of event subscriptions `ticket.group_assignment_changed`, whose `event.current` is the
+group's id (developer.zendesk.com, Webhook event types, Ticket events), of triggers whatever JSON has `moved_to`, the group's
+name, with `updated_at` beside it so that the same move later is another.
+
 Signature: base64 of HMAC-SHA256 over timestamp and body, with nothing between them.
 `options: {subdomain: acme}` lets tickets of event subscriptions link back.
 """
@@ -36,7 +41,9 @@ from services.ingest.connectors._fields import (
     digest_of,
     id_of,
     impersonal,
+    iso_time,
     language_of,
+    moved,
     object_in,
     present,
     text_of,
@@ -107,6 +114,8 @@ def _event(kind: str, payload: Mapping[str, Any], source: Source) -> Sequence[Dr
         return _comment_added(payload, detail, object_in(event, "comment"), source)
     if kind == "messaging_ticket.message_added":
         return _message_added(payload, detail, event, source)
+    if kind == "ticket.group_assignment_changed":
+        return _regrouped(payload, detail, event, source)
     if "satisfaction" in kind or "csat" in kind:
         if kind.endswith("_requested"):
             return Ignored(_NOT_YET)
@@ -167,9 +176,24 @@ def _message_added(
     return [Draft(f"message/{id_of(message['id'])}", body)]
 
 
+def _regrouped(
+    payload: Mapping[str, Any], detail: Mapping[str, Any], event: Mapping[str, Any], source: Source
+) -> Sequence[Draft] | Ignored:
+    group, at = id_of(event.get("current")), _iso(payload.get("time"))
+    if not group:
+        return Ignored("a ticket that has no group any more")
+    ticket = _ticket_id(payload, detail)
+    return moved(id_of(payload.get("id")) or f"{group}/{at}", ticket, team_id=group, at=at, url=_link(source, ticket))
+
+
+def _link(source: Source, ticket: str) -> str | None:
+    subdomain = source.options.get("subdomain")
+    return f"https://{subdomain}.zendesk.com/agent/tickets/{ticket}" if subdomain else None
+
+
 def _body(payload: Mapping[str, Any], detail: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """What every utterance on this ticket says about itself."""
-    ticket, subdomain = _ticket_id(payload, detail), source.options.get("subdomain")
+    ticket = _ticket_id(payload, detail)
     attributes = {name: detail.get(name) for name in _DETAIL} | {
         "ticket_id": ticket,
         "tags": detail.get("tags"),
@@ -183,7 +207,7 @@ def _body(payload: Mapping[str, Any], detail: Mapping[str, Any], source: Source)
             "channel": "ticket",
             "solicited": False,
             "customer": present({"id": id_of(detail.get("requester_id"))}),
-            "url": f"https://{subdomain}.zendesk.com/agent/tickets/{ticket}" if subdomain else None,
+            "url": _link(source, ticket),
             "occurred_at": _iso(payload.get("time")),
             "attributes": present(attributes),
         }
@@ -208,6 +232,11 @@ def _trigger(payload: Mapping[str, Any]) -> Sequence[Draft] | Ignored:
     number = id_of(fields.take("ticket_id", "id"))
     if not number:
         raise Unreadable("neither an event nor a trigger's JSON: no ticket_id")
+    group = text_of(fields.take("moved_to"))
+    if group:
+        updated = fields.take("updated_at", "ticket_updated_at")
+        at = iso_time(updated)
+        return moved(f"{digest_of(group)}/{text_of(updated) or ''}", number, team=group, at=at)
     requester = object_in(flat, "requester")
     fields.take("requester")
     body: dict[str, Any] = {
