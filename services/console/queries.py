@@ -72,6 +72,14 @@ class Queries:
             id=feedback_id,
         )
 
+    async def moves(self, workspace: str, event_id: str) -> Rows:
+        """What became of the news that a ticket was moved; none while it is not settled."""
+        return await self.rows(
+            "SELECT * FROM published.moves WHERE workspace = :workspace AND id = CAST(:id AS uuid) AND outcome IS NOT NULL",
+            workspace=workspace,
+            id=event_id,
+        )
+
     async def case(self, workspace: str, case_id: str) -> dict[str, Any]:
         rows = await self.rows(
             "SELECT * FROM published.cases WHERE workspace = :workspace AND id = CAST(:id AS uuid)",

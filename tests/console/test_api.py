@@ -1,15 +1,18 @@
 """The trace of one piece of feedback, over what the closer really wrote."""
 
+import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from services.closer.check import check
+from services.closer.moves import Moves
 from services.console.api import trace_of
 from services.console.queries import Queries
 from tests.closer.served import Served, served
-from tests.closer.world import World, feedback
+from tests.closer.world import World, decision, feedback
 
 
 @pytest.fixture
@@ -60,3 +63,21 @@ async def test_without_a_merge_the_trace_is_of_its_own_case(closer: Served) -> N
     assert found["routing"]["emotion"] == {"label": "worry", "words": ["worried"]}
     assert found["routing"]["urgency"] == [{"cause": "security", "words": ["hacked"]}]
     assert {step["what"] for step in found["steps"]} == {"received", "routed to support", "opened"}
+
+
+async def test_the_trace_of_a_tickets_move_says_what_became_of_it(closer: Served) -> None:
+    world, value = closer.world, feedback(source="desk", attributes={"ticket_id": "812"})
+    await world.take(value)
+    noted = {"workspace": "default", "decision": "work.noted", "reason": "…", "decided_at": "2026-11-23T09:29:59.000Z"}
+    move = {**noted, "id": str(uuid.uuid4()), "type": "work.moved", "source": "desk", "work_id": "812", "team": "Sales"}
+    await world.send(decision(move))
+    async with world.running():
+        await world.caught_up()
+    found = check(world.config)
+    assert await Moves(world.unit, lambda: found).settle()
+    trace = await trace_of(Queries(world.database), world.log, "default", str(move["id"]))
+    assert [(step["service"], step["what"]) for step in trace["steps"]] == [
+        ("router", "work.noted"),
+        ("closer", "move.moved"),
+    ]
+    assert trace["steps"][-1]["why"] == "desk 812 → 'Sales' (sales)"
