@@ -8,5 +8,5 @@ mean anything. `docs/BENCHMARK.md` tells how to read the table.
 
 In the order of a run: `events` (the work), `stage` (Postgres, Kafka, databases), `processes` (start, CPU, end), `load`
 (the HTTP load generator), one module a part (`http`, `batch`, `router`, `closer`, `latency`, `takeover`), `peers`
-(ceilings and peers), `table` (medians, ratios, targets).
+(ceilings and peers), `built` (those that Go and Java build), `table` (medians, ratios, targets).
 """

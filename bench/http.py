@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from bench import built
 from bench.load import Outcome
 from bench.options import Options
 from bench.processes import Program, free_port, run_json
@@ -20,7 +21,7 @@ from shared.topics import RECEIVED
 BATCH = 500
 WARM_START = 9 * 10**11
 """Of the numbers of what is sent before the first round."""
-KAFKA, EMBEDDED = "ours, Kafka", "ours, embedded log"
+KAFKA, EMBEDDED, BENTO = "ours, Kafka", "ours, embedded log", "Bento"
 
 
 @dataclass(slots=True)
@@ -52,10 +53,17 @@ def single(stage: Stage, options: Options) -> Part:
     shape = _Shape("/v1/feedback", 64, 0, "bench.peers.bare_app", 0.6 if options.quick else 5.0)
     part = Part("http", "`POST /v1/feedback`, 64 connections, one event each", "bare uvicorn")
     _measure(stage, options, part, shape, "bare uvicorn")
+    aim(part)
+    return part
+
+
+def aim(part: Part) -> None:
+    """What one event a request is wanted to reach. Of a peer that is left out nothing is said but why, in a note."""
     part.aim("ours ÷ bare uvicorn, requests/s", part.ratio(KAFKA, "bare uvicorn", "requests/s"), at_least=0.5)
     part.aim("ours ÷ plain app, requests/s", part.ratio(KAFKA, "plain app", "requests/s"), at_least=6)
+    if BENTO in part.variants:
+        part.aim("ours ÷ Bento, requests/s", part.ratio(KAFKA, BENTO, "requests/s"), at_least=1.3)
     part.aim("p99, ours ÷ bare uvicorn", part.ratio(KAFKA, "bare uvicorn", "p99 ms"), at_most=2)
-    return part
 
 
 def batched(stage: Stage, options: Options) -> Part:
@@ -69,7 +77,7 @@ def batched(stage: Stage, options: Options) -> Part:
 
 def _measure(stage: Stage, options: Options, part: Part, shape: _Shape, bare: str) -> None:
     with contextlib.ExitStack() as stack:
-        targets = [*_servers(stage, options, stack, shape, bare)]
+        targets = [*_servers(stage, options, stack, part, shape, bare)]
         for target in targets:
             warm(target, shape)
         for round_number in range(options.rounds):
@@ -86,7 +94,7 @@ def _measure(stage: Stage, options: Options, part: Part, shape: _Shape, bare: st
 
 
 def _servers(
-    stage: Stage, options: Options, stack: contextlib.ExitStack, shape: _Shape, bare: str
+    stage: Stage, options: Options, stack: contextlib.ExitStack, part: Part, shape: _Shape, bare: str
 ) -> Iterator[_Target]:
     port = free_port()
     program = stack.enter_context(Program.module(shape.bare, "--port", port, env={}, log=stage.log("bare")))
@@ -100,8 +108,25 @@ def _servers(
         plain = Program.module("bench.peers.plain_app", "--port", port, env=env, log=stage.log("plain"))
         stack.enter_context(plain).wait_answering(f"http://127.0.0.1:{port}/")
         yield _Target("plain app", plain, port, env=env, topic="plain")
+        if not shape.batch:
+            yield from _bento(stage, options, stack, part, bootstrap)
         yield _ours(stage, stack, KAFKA, bootstrap)
     yield _ours(stage, stack, EMBEDDED, None)
+
+
+def _bento(
+    stage: Stage, options: Options, stack: contextlib.ExitStack, part: Part, bootstrap: str
+) -> Iterator[_Target]:
+    program = built.bento(part, options)
+    if program is None:
+        return
+    env = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap}
+    asyncio.run(create(env, ["bento"]))
+    port = free_port()
+    given = {"PORT": str(port), "BOOTSTRAP": bootstrap, "TOPIC": "bento"}
+    bento = Program([str(program), "-c", str(built.PEERS / "bento" / "bento.yaml")], given, stage.log("bento"))
+    stack.enter_context(bento).wait_answering(f"http://127.0.0.1:{port}/v1/feedback")
+    yield _Target(BENTO, bento, port, env=env, topic="bento")
 
 
 def _ours(stage: Stage, stack: contextlib.ExitStack, name: str, bootstrap: str | None) -> _Target:

@@ -14,14 +14,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 from confluent_kafka import Consumer, TopicPartition
 
-from bench import received
+from bench import built, received
 from bench.events import TEAMS, keywords, pieces, team_of
 from bench.options import Options
 from bench.peers.splice import DEFAULT_TEAM
@@ -33,7 +33,7 @@ from shared.log import Message
 from shared.topics import DEFAULT_PARTITIONS, RECEIVED, ROUTED_PREFIX, all_topics
 
 GROUP = "router"
-PIPE, QUIX, OURS = "confluent pipe", "Quix exactly-once", "ours, Kafka"
+PIPE, QUIX, STREAMS, OURS = "confluent pipe", "Quix exactly-once", "Kafka Streams exactly-once", "ours, Kafka"
 EMBEDDED_PIPE, EMBEDDED = "embedded pipe", "ours, embedded log"
 LOOK_S = 0.1
 PATIENCE_S = 180.0
@@ -58,11 +58,18 @@ def measure(stage: Stage, options: Options) -> Part:
         with stage.kafka() as bootstrap:
             _on_kafka(stage, options, part, messages, bootstrap)
     _on_postgres(stage, options, part, messages)
+    aim(part)
+    return part
+
+
+def aim(part: Part) -> None:
+    """What the router is wanted to reach. Of a peer that is left out nothing is said but why, in a note."""
     rate = "events/s"
     part.aim("ours ÷ confluent pipe", part.ratio(OURS, PIPE, rate), at_least=0.8)
     part.aim("ours ÷ Quix", part.ratio(OURS, QUIX, rate), at_least=2.5)
+    if STREAMS in part.variants:
+        part.aim("ours ÷ Kafka Streams", part.ratio(OURS, STREAMS, rate), at_least=1.2)
     part.aim("embedded log, ours ÷ its pipe", part.ratio(EMBEDDED, EMBEDDED_PIPE, rate), at_least=0.4)
-    return part
 
 
 # ── on Kafka ──
@@ -70,7 +77,7 @@ def measure(stage: Stage, options: Options) -> Part:
 
 def _on_kafka(stage: Stage, options: Options, part: Part, messages: list[Message], bootstrap: str) -> None:
     env = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap}
-    asyncio.run(_prepare(env, messages, ["pipe.", "quix."]))
+    asyncio.run(_prepare(env, messages, ["pipe.", "quix.", "streams."]))
     database = stage.database()
     runners = [
         _Runner(
@@ -85,6 +92,7 @@ def _on_kafka(stage: Stage, options: Options, part: Part, messages: list[Message
             ),
         ),
         _Runner(QUIX, "quix-{}", "quix.", lambda group: _quix(stage, options, bootstrap, group)),
+        *_streams(stage, options, part, bootstrap),
         _Runner(
             OURS,
             GROUP,
@@ -155,12 +163,34 @@ def quix_python(options: Options) -> Path:
 
 
 def _quix(stage: Stage, options: Options, bootstrap: str, group: str) -> Program:
+    script = REPOSITORY / "bench" / "peers" / "quix_router.py"
+    command = [str(quix_python(options)), str(script), *_told(stage, bootstrap, group, "quix.")]
+    return Program(command, {}, stage.log("quix"))
+
+
+def _told(stage: Stage, bootstrap: str, group: str, output: str) -> list[str]:
+    """The arguments of a peer that imports nothing of this project."""
     words = stage.directory / "words.json"
     words.write_text(json.dumps([[word, team_of(rule)] for rule, word in enumerate(keywords())]), encoding="utf-8")
-    script = REPOSITORY / "bench" / "peers" / "quix_router.py"
-    command = [str(quix_python(options)), str(script), "--bootstrap", bootstrap, "--group", group]
-    command += ["--input", RECEIVED, "--output", "quix.", "--words", str(words), "--default", DEFAULT_TEAM]
-    return Program(command, {}, stage.log("quix"))
+    given = ["--bootstrap", bootstrap, "--group", group, "--input", RECEIVED, "--output", output]
+    return [*given, "--words", str(words), "--default", DEFAULT_TEAM]
+
+
+# ── Kafka Streams, where Java and Maven are ──
+
+
+def _streams(stage: Stage, options: Options, part: Part, bootstrap: str) -> Iterator[_Runner]:
+    classes = built.streams(part, options)
+    if classes is None:
+        return
+    java = ["java", "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classes, "Router"]
+    state = str(stage.directory / "streams")
+
+    def start(group: str) -> Program:
+        command = [*java, *_told(stage, bootstrap, group, "streams."), "--state", state]
+        return Program(command, {}, stage.log("streams"))
+
+    yield _Runner(STREAMS, "streams-{}", "streams.", start)
 
 
 # ── on the embedded log ──

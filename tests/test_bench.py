@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 from statistics import mean
 
+import pytest
+
+from bench import built, http, router
 from bench.events import RULES, keywords, pieces
+from bench.options import Options
 from bench.table import Part, plain, render
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -48,6 +52,70 @@ def test_a_loss_is_not_made_good_by_a_double() -> None:
     part.count("ours", 10, 11)
     part.count("theirs", 10, 12, unknown=2)
     assert [(count.wanted, count.found, count.exact) for count in part.counts] == [(20, 20, False), (10, 12, True)]
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder on the path, with nothing in it; what is built goes to `.cache` beside it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(built, "CACHE", tmp_path / ".cache")
+    return folder
+
+
+def stand_in(tool: Path, script: str) -> None:
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_peer_whose_tool_is_not_there_is_left_out_and_said_to_be() -> None:
+    part = Part("x", "so many")
+    assert built.bento(part, Options()) is None
+    assert built.streams(part, Options()) is None
+    assert part.notes == ["Bento is left out: no go on the path", "Kafka Streams is left out: no mvn on the path"]
+    assert "- Bento is left out: no go on the path" in render([part], {})
+
+
+def test_a_peer_that_cannot_be_built_is_left_out_by_the_line_that_tells_why(tools: Path) -> None:
+    stand_in(tools / "go", "echo fetching >&2; echo 'bento: dial tcp: no such host' >&2; exit 1")
+    stand_in(tools / "mvn", "echo '[ERROR] No such plugin'; echo '[ERROR] [Help 1] an address'; exit 1")
+    part = Part("x", "so many")
+    assert built.bento(part, Options()) is None
+    assert built.streams(part, Options()) is None
+    assert part.notes == [
+        "Bento is left out: go failed: bento: dial tcp: no such host",
+        "Kafka Streams is left out: mvn failed: No such plugin",
+    ]
+    assert not list(built.CACHE.iterdir())
+
+
+def test_a_peer_is_built_once(tools: Path) -> None:
+    stand_in(tools / "go", f'while [ "$1" != -o ]; do shift; done; : >"$2"; echo built >>{tools}/times')
+    part = Part("x", "so many")
+    program = built.bento(part, Options())
+    assert program is not None
+    assert program.exists()
+    assert built.bento(part, Options()) == program
+    assert (tools / "times").read_text() == "built\n"
+    assert not part.notes
+
+
+def test_a_peer_that_was_left_out_has_no_target() -> None:
+    for aim, ours, peer, measure, wanted in (
+        (http.aim, http.KAFKA, http.BENTO, "requests/s", ("ours ÷ Bento, requests/s", 2.0, 1.3)),
+        (router.aim, router.OURS, router.STREAMS, "events/s", ("ours ÷ Kafka Streams", 2.0, 1.2)),
+    ):
+        part = Part("x", "so many")
+        part.add(ours, {measure: 10.0})
+        aim(part)
+        without = [target.what for target in part.targets]
+        part.targets.clear()
+        part.add(peer, {measure: 5.0})
+        aim(part)
+        [added] = [target for target in part.targets if target.what not in without]
+        assert (added.what, added.value, added.wanted) == wanted
 
 
 def test_it_runs_and_counts_exactly(tmp_path: Path) -> None:

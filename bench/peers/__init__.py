@@ -1,7 +1,7 @@
 """What ours is measured against: ceilings (the least that does the same transport) and peers (what a user would have).
 
 Each is a program of its own, started as `python -m bench.peers.X`; `quix_router` runs in a virtual environment of its
-own and imports nothing of this project.
+own and imports nothing of this project; `bento/` and `streams/` are built by Go and by Java (`bench.built`).
 """
 
 import argparse
