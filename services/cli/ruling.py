@@ -18,6 +18,7 @@ from services.console.render import words
 from services.console.wording import Line, actions, condition
 from services.router.backtest import Replay, Tally, pair, report
 from services.router.difference import DEFAULT, Difference, by_name, difference, examples_decided
+from services.router.kept import KeptModels
 from services.router.lint import remarks
 from services.router.rules import load
 from services.router.ruleset import Ruleset
@@ -48,6 +49,7 @@ class _At(NamedTuple):
 
     store: ConfigStore
     shadows: KeptShadows
+    models: KeptModels
     log: Log
 
 
@@ -55,7 +57,7 @@ def _with_log(work: Callable[[_At], Awaitable[T]]) -> Callable[[Database], Await
     async def run(database: Database) -> T:
         log = await open_log(read_settings().with_database(database.url))
         try:
-            return await work(_At(ConfigStore(database), KeptShadows(database), log))
+            return await work(_At(ConfigStore(database), KeptShadows(database), KeptModels(database), log))
         finally:
             await log.close()
 
@@ -206,17 +208,20 @@ def since(text: str, now: datetime) -> datetime:
 
 
 def backtest(since_: str, against: str | None, samples: int) -> dict[str, Any]:
-    """What came in since then, decided by the rules in force (or `against`) and by those of `--config`, where one is named."""
+    """What came in since then, decided by the rules in force (or `against`) and by those of `--config`, where one is named; the
+    model in force judges beside both, as it does beside the router's."""
     from_ = since(since_, SystemClock().now())
     new = client.explicit_config() if os.environ.get(EXPLICIT_CONFIG) else None
     old = named_config(against) if against is not None else None
 
     async def work(at: _At) -> dict[str, Any]:
         before = old or await _in_force(at.store)
-        rules = await asyncio.to_thread(pair, before, new or before)
+        model = await at.models.in_force()
+        judge = await at.models.model(model) if model is not None else None
+        rules = await asyncio.to_thread(pair, before, new or before, judge)
         tally = Tally(samples=samples)
         until = await _replay(at.log, from_, Replay(rules, tally))
-        return {"since": rfc3339(from_), "until": until} | report(rules, tally)
+        return {"since": rfc3339(from_), "until": until, "model": model} | report(rules, tally)
 
     return reading(_with_log(work))
 

@@ -1,7 +1,7 @@
 """What came in before, decided again: by the rules in force and by others. Nothing is written, to no log and to no database. ●
 
-Both are asked about one look at the text. What counts is what a team would notice; what was said is kept of as many as are
-asked for, and of no other.
+Both are asked about one look at the text, and about one sight of it where they see alike; a model judges for both, many texts
+at once. What counts is what a team would notice; what was said is kept of as many as are asked for, and of no other.
 """
 
 from collections import Counter
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from services.router.difference import DEFAULT, NOBODY, alike, as_compared, unlike
 from services.router.feedback import FeedbackValue, Unreadable, read_feedback
-from services.router.route import Discarded, Routing, look, route, see
+from services.router.model.judge import Judge
+from services.router.route import Discarded, Routing, Seen, look, route, see
 from services.router.rules import load, load_beside
 from services.router.ruleset import Ruleset
 from services.router.seen import identify, workspace_of
@@ -21,6 +22,7 @@ from shared.log import Record
 
 MOST = 0.5
 """A rule that holds for more than this share of what came in asks for little."""
+SEEN_TOGETHER = 100
 _FEEDBACK = FEEDBACK_RECEIVED.encode()
 
 
@@ -31,10 +33,10 @@ class Pair(NamedTuple):
     new: Ruleset
 
 
-def pair(old: Config, new: Config) -> Pair:
-    """Raises `ConfigError`."""
-    before = load(old)
-    after = load_beside(new, before.terms) if new.version != old.version else before
+def pair(old: Config, new: Config, judge: Judge | None = None) -> Pair:
+    """`judge`: what was learnt, which judges beside either. Raises `ConfigError`."""
+    before = replace(load(old), judge=judge)
+    after = replace(load_beside(new, before.terms), judge=judge) if new.version != old.version else before
     # Behind the terms of both stand the words that lean towards a team, so they begin for both where they do in this matcher.
     return Pair(replace(before, matcher=after.matcher, leanings_from=after.leanings_from), after)
 
@@ -79,42 +81,47 @@ class Replay:
         self.tally = tally
         self._old, self._new = rules
         self._same = rules.old is rules.new or rules.old.version == rules.new.version
+        self._see_alike = (rules.old.metrics, rules.old.teams) == (rules.new.metrics, rules.new.teams)
         self._seen: dict[tuple[str, int], set[int]] = {}
 
     def take(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self._take(record)
+        said = [one for record in records if (one := self._read(record)) is not None]
+        for start in range(0, len(said), SEEN_TOGETHER):
+            some = said[start : start + SEEN_TOGETHER]
+            looked = [(feedback, look(feedback, self._old)) for feedback, _ in some]
+            seen = see(looked, self._old)
+            seen_anew = seen if self._same or self._see_alike else see(looked, self._new)
+            for (feedback, history), by_old, by_new in zip(some, seen, seen_anew, strict=True):
+                self._decide(feedback, history, by_old, by_new)
 
-    def _take(self, record: Record) -> None:
-        """A repeat is what came before within what is replayed."""
-        tally = self.tally
+    def _read(self, record: Record) -> tuple[FeedbackValue, bool] | None:
+        """The feedback, and whether it is history. A repeat is what came before within what is replayed."""
+        passed_over = self.tally.passed_over
         headers = dict(record.headers)
         identity = identify(headers, workspace_of(record.topic)[1])
         if identity is None or headers["ce_type"] != _FEEDBACK:
-            tally.passed_over["unreadable" if identity is None else "other"] += 1
-            return
+            passed_over["unreadable" if identity is None else "other"] += 1
+            return None
         seen = self._seen.setdefault((record.topic, record.partition), set())
         if identity[0] in seen:
-            tally.passed_over["duplicate"] += 1
-            return
+            passed_over["duplicate"] += 1
+            return None
         seen.add(identity[0])
         try:
             feedback = read_feedback(record.value)
         except Unreadable:
-            tally.passed_over["unreadable"] += 1
-            return
-        history = headers.get("ce_history") == b"1" or feedback.history is True
-        self._decide(feedback, history)
+            passed_over["unreadable"] += 1
+            return None
+        return feedback, headers.get("ce_history") == b"1" or feedback.history is True
 
-    def _decide(self, feedback: FeedbackValue, history: bool) -> None:
+    def _decide(self, feedback: FeedbackValue, history: bool, by_old: Seen, by_new: Seen) -> None:
         tally = self.tally
         tally.feedback += 1
-        text = look(feedback, self._old)
-        old = route(feedback, self._old, history, see([(feedback, text)], self._old)[0])
+        old = route(feedback, self._old, history, by_old)
         tally.fired.update(_fired(old))
         if self._same:
             return
-        new = route(feedback, self._new, history, see([(feedback, text)], self._new)[0])
+        new = route(feedback, self._new, history, by_new)
         tally.fired_anew.update(_fired(new))
         if alike(old, new):
             return

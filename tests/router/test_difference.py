@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from services.router.backtest import Replay, Tally, pair, report
 from services.router.difference import Changed, Moved, difference, examples_decided
+from services.router.examples import example_of, row_of
 from services.router.feedback import convert
+from services.router.model.judge import Judge
+from services.router.model.learner import train
 from services.router.route import route
 from services.router.rules import load
 from shared.config import Config
@@ -96,8 +99,10 @@ def record(offset: int, text: str, **more: Any) -> Record:
     return Record("feedback.received", 0, offset, 0, None, json.dumps(value | more).encode(), encoded)
 
 
-def replayed(old: Config, new: Config, *records: Record, samples: int = 0) -> dict[str, Any]:
-    compared = pair(old, new)
+def replayed(
+    old: Config, new: Config, *records: Record, samples: int = 0, judge: Judge | None = None
+) -> dict[str, Any]:
+    compared = pair(old, new, judge)
     tally = Tally(samples=samples)
     Replay(compared, tally).take(records)
     return report(compared, tally)
@@ -127,6 +132,17 @@ def test_what_would_move_by_team_and_by_rule() -> None:
         {"rule": "d", "old": 0, "new": 0},
     ]
     assert (found["never"], found["most"], found["samples"]) == (["d"], [], [])
+
+
+def test_what_was_learnt_judges_beside_both() -> None:
+    """What a rule would take away is taken from the team that has it now, and not from whom the lexicons guess."""
+    old, new = rules(A), rules(A, "{name: f, when: {text: {contains: fig}}, then: [{assign: product}]}")
+    said = [{"text": f"figs {day}", "team": "sales"} for day in range(20)]
+    said += [{"text": f"kumquats {day}", "team": "support"} for day in range(20)]
+    judge = train([example_of(row_of(row), load(old)) for row in said])
+    past = [*PAST, record(7, "a fig of day 7"), record(8, "")]
+    assert replayed(old, new, *past)["by_team"] == [{"from": "support", "to": "product", "count": 1}]
+    assert replayed(old, new, *past, judge=judge)["by_team"] == [{"from": "sales", "to": "product", "count": 1}]
 
 
 def test_what_was_said_is_shown_only_where_it_is_asked_for() -> None:

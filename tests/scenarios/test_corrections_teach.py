@@ -1,6 +1,7 @@
 """Somebody gives cases to the team that they were for, and the next like them goes there by itself: over the real API, the
 real log, and a model that is learnt while feedback is routed. On embedded parts, and on Kafka."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -75,6 +76,10 @@ def test_cases_that_are_given_to_another_team_teach_the_router(deployment: Deplo
     sent = ingest.post("/v1/feedback", json={"source": "fair", **question, "customer": {"id": "c-new"}}).json()["id"]
     routing = deployment.until(lambda: _trace(console, sent)).get("routing")
     assert (routing["team"], routing["decided_by"]) == ("sales", "model")
+
+    # The past is decided again with what was learnt, as it would be now.
+    past = json.loads(deployment.flywheel("rules", "backtest", "--since", "1h", "--json").stdout)
+    assert (past["model"], past["feedback"]) == (status["in_force"], ENOUGH + 1)
 
     said = deployment.flywheel("learn", "status").stdout
     assert f"{ENOUGH} of them corrections  in force" in said
