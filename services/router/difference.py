@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+import msgspec
+
 from services.router.route import Discarded, Routing, decided
 from services.router.rules import received
 from services.router.ruleset import Ruleset
 
-COMPARED = ("team", "discarded", "watchers", "tags", "priority", "tier", "follow_up", "person", "rota")
+COMPARED = ("team", "discarded", "watchers", "tags", "priority", "tier", "follow_up", "person", "rota", "held")
 """What somebody would notice of a decision. That another rule decided the same is no difference."""
-_ROUTED = ("team", "watchers", "tags", "theme", "priority", "tier", "person", "rota", "follow_up")
+_ROUTED = ("team", "watchers", "tags", "theme", "priority", "tier", "person", "rota", "held", "follow_up")
 _noticed = attrgetter(*_ROUTED)
 NOBODY = "(discarded)"
 DEFAULT = "(no rule)"
@@ -128,7 +130,8 @@ def as_compared(decision: Routing | Discarded) -> dict[str, Any]:
     if isinstance(decision, Discarded):
         nothing: dict[str, Any] = dict.fromkeys(_ROUTED)
         return nothing | {"discarded": decision.why, "watchers": [], "tags": [], "rule": decision.rule}
-    return {**dict(zip(_ROUTED, _noticed(decision), strict=True)), "discarded": None, "rule": decision.rule}
+    said = dict(zip(_ROUTED, _noticed(decision), strict=True)) | {"held": msgspec.to_builtins(decision.held)}
+    return said | {"discarded": None, "rule": decision.rule}
 
 
 class Example(NamedTuple):

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import ValidationError
-
 from services.router import actions
 from services.router import conditions as c
 from services.router.actions import Action
@@ -119,15 +117,11 @@ class Parser:
     def _step(self, data: Any, place: Place) -> Step:
         if not isinstance(data, dict) or len(data) != 1:
             raise self.wrong(place, "an action is one key and its value, for example {assign: support}")
-        verb, given = next(iter(data.items()))
+        (verb,) = data
         action = ACTIONS.get(verb)
         if action is None:
             raise self.wrong((*place, verb), unknown("action", verb, ACTIONS))
-        try:
-            params = action.Params.model_validate(given)
-        except ValidationError as error:
-            said = [str(found["msg"]).removeprefix("Value error, ") for found in error.errors(include_input=False)]
-            raise self.wrong((*place, verb), "; ".join(said)) from None
+        params = self._document.read(action.Params, (*place, verb))
         for what, name in action.names(params):
             if name not in self._names[what]:
                 raise self.wrong((*place, verb), unknown(what, name, self._names[what]))

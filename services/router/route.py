@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from services.router.actions import Draft
+from services.router.actions import Draft, Held
 from services.router.almost import almost
 from services.router.classify import Emotion, Prior, Urgency, classify, shown
 from services.router.conditions import Facts
@@ -80,6 +80,7 @@ class Routing(msgspec.Struct, gc=False, omit_defaults=True):
     """What a rule sets; left out where none does."""
     person: str | None = None
     rota: str | None = None
+    held: Held | None = None
 
 
 class Discarded(NamedTuple):
@@ -226,6 +227,8 @@ def _decide(feedback: FeedbackValue, seen: Seen, ruleset: Ruleset, history: bool
     if loop is not None:
         follow_up = loop.get("solved") is not True
         reasons.append(_UNSOLVED if follow_up else _SOLVED)
+    if draft.held is not None:
+        reasons.append(_held_reason(draft.held))
     if team in draft.watchers:
         draft.watchers.remove(team)
     decision = Routing(  # in the order of its members: naming them costs as much as making it
@@ -251,6 +254,7 @@ def _decide(feedback: FeedbackValue, seen: Seen, ruleset: Ruleset, history: bool
         draft.tier,
         draft.person,
         draft.rota,
+        draft.held,
     )
     return decision, rules, asked
 
@@ -261,7 +265,7 @@ _NO_SCORES: list[Score] = []
 
 def _applied(rules: list[Rule], facts: Facts, reasons: list[Reason]) -> tuple[Draft, Rule | None]:
     """What these rules make of it, and the one that decides."""
-    draft = Draft()
+    draft = Draft(received_at=facts.feedback.received_at)
     for rule in rules:
         for step in rule.then:
             step.apply(draft, step.params)
@@ -467,6 +471,11 @@ def _by_kind(team: str, kind: str, confidence: float) -> Reason:
         confidence=confidence,
         model=LEXICONS,
     )
+
+
+def _held_reason(held: Held) -> Reason:
+    text = f"It came within that time, so nobody is troubled by it before {held.until}: {held.because}."
+    return {"code": "held.until", "text": text, "until": held.until, "because": held.because}
 
 
 def _learnt_team(judged: Judged, answer: Answer, judge: Judge) -> Reason:

@@ -36,6 +36,7 @@ EXPECTATIONS = (
     "tier",
     "person",
     "rota",
+    "held",
     "discarded",
 )
 EXAMPLE_SOURCE = "example"
@@ -179,6 +180,8 @@ def _of(decision: Mapping[str, Any], name: str) -> Any:
             return decision["sentiment"]["label"]
         case "emotion":
             return (decision["emotion"] or {"label": "none"})["label"]
+        case "held":
+            return (decision.get("held") or {}).get("because")
         case "urgency":
             return [one["cause"] for one in decision["urgency"]]
         case _:

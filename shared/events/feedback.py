@@ -210,6 +210,15 @@ class Reason(BaseModel):
     """In English, one sentence."""
 
 
+class Held(BaseModel):
+    """A rule holds it back: its case troubles nobody until then, and is work from then on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    until: datetime
+    because: str
+
+
 class Routing(BaseModel):
     """What the router decided: the reserved member `routing` of a routed value."""
 
@@ -247,6 +256,8 @@ class Routing(BaseModel):
     """Whom a rule hands it to, beside the team: their address in teams.yaml."""
     rota: str | None = None
     """Whose turn it is has it: `rotas:` of teams.yaml."""
+    held: Held | None = None
+    """Where a rule holds it back (`suppress`). It is routed at once all the same."""
 
 
 class FeedbackRouted(FeedbackReceived):

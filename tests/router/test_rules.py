@@ -219,7 +219,7 @@ def test_a_discarded_one_goes_to_nobody_and_says_why() -> None:
         ("rules:\n  - name: a\n    when: {all: []}\n    then: [{asign: sales}]", 4, 13, 'did you mean "assign"?'),
         ("rules:\n  - name: a\n    when: {all: []}\n    then: [{assign: sale}]", 4, 13, 'did you mean "sales"?'),
         ("rules:\n  - name: a\n    when: {all: []}\n    then: [{watch: [sales, nobody]}]", 4, 13, 'no team "nobody"'),
-        ("rules:\n  - name: a\n    when: {all: []}\n    then: [{prioritise: hot}]", 4, 13, "Input should be 'urgent'"),
+        ("rules:\n  - name: a\n    when: {all: []}\n    then: [{prioritise: hot}]", 4, 13, "must be one of urgent"),
         ("rules:\n  - name: a\n    when: {all: []}\n    then: [{follow_up: maybe}]", 4, 13, "boolean"),
         (
             "rules:\n  - name: a\n    when: {more_than: 20, tag: x}\n    then: [{assign: sales}]",

@@ -101,6 +101,7 @@ def test_beside_itself_nothing_ever_differs(live: list[str], texts: list[str]) -
         (POOL[0].replace("assign: product", "discard: fruit"), POOL[0], {("team", "(discarded)", "product"): 1}),
         (POOL[0], POOL[0].replace("fruit", "food"), {("otherwise", "", ""): 1, ("what", "tags", ""): 1}),
         (POOL[0], POOL[0].replace("{tag", "{set_tier: vip}, {tag"), {("what", "tier", ""): 1}),
+        (POOL[0], POOL[0].replace("{tag", "{suppress: {for: 2h, because: x}}, {tag"), {("what", "held", ""): 1}),
         (POOL[0], POOL[0].replace("{tag", "{watch: sales}, {tag"), {("what", "watchers", ""): 1}),
         (POOL[0], POOL[0].replace("{tag", "{prioritise: urgent}, {tag"), {("what", "priority", ""): 1}),
         (POOL[0], POOL[0].replace("{tag", "{follow_up: false}, {tag"), {("what", "follow_up", ""): 1}),

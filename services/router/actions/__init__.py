@@ -16,9 +16,19 @@ from pydantic import BaseModel
 Name = tuple[Literal["team", "person", "rota"], str]
 
 
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """Nobody is to be troubled by it yet."""
+
+    until: str
+    """RFC 3339."""
+    because: str
+
+
 class Draft(msgspec.Struct):
     """What the rules have decided so far about one event; None where none has spoken."""
 
+    received_at: str = ""
+    """When the event was received, as it says: for actions that hold for a time. Nobody writes it."""
     team: str | None = None
     watchers: list[str] = []
     tags: list[str] = []
@@ -27,6 +37,7 @@ class Draft(msgspec.Struct):
     tier: str | None = None
     person: str | None = None
     rota: str | None = None
+    held: Held | None = None
     discarded: str | None = None
     """Why nobody gets it."""
 
