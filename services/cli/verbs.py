@@ -560,6 +560,7 @@ def cases(
     assignee: Annotated[str | None, typer.Option()] = None,
     customer: Annotated[str | None, typer.Option(help="The customer's id as sent.")] = None,
     breached: Annotated[bool | None, typer.Option("--breached/--not-breached")] = None,
+    held: Annotated[bool | None, typer.Option("--held/--not-held", help="Held back by a rule for now.")] = None,
     q: Annotated[str | None, typer.Option(help="Words in the feedback, in any script.")] = None,
     cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
@@ -567,8 +568,9 @@ def cases(
 ) -> None:
     """List cases."""
     wanted = {"team": team, "state": state, "assignee": assignee, "customer": customer, "q": q, "cursor": cursor}
-    said = str(breached).lower() if breached is not None else None
-    page = client.page("closer", "/v1/cases", {**wanted, "breached": said, "limit": limit})
+    flags = {"breached": breached, "held": held}
+    said = {name: str(flag).lower() for name, flag in flags.items() if flag is not None}
+    page = client.page("closer", "/v1/cases", {**wanted, **said, "limit": limit})
     if json_:
         show.as_json(page)
         return

@@ -306,12 +306,13 @@ def routes_for(
         assignee: str | None = None,
         customer: Annotated[str | None, Query(description="The customer's id as sent.")] = None,
         breached: Annotated[str | None, Query(description="`true` or `false`.")] = None,
+        held: Annotated[str | None, Query(description="By a rule, for now: `true` or `false`.")] = None,
         q: Annotated[str | None, Query(description="A part of what was said or answered, in any script.")] = None,
         cursor: str | None = None,
         limit: Annotated[str | None, Query(description=f"1 to {MAX_LIMIT}; {DEFAULT_LIMIT}.")] = None,
     ) -> dict[str, Any]:
         """Cases, the newest first."""
-        wanted = Wanted.read(team, state, assignee, customer, breached, q)
+        wanted = Wanted.read(team, state, assignee, customer, breached, held, q)
         return await page(database, links, principal.workspace, wanted, cursor, read_limit(limit))
 
     @routes.get("/v1/cases/{case_id}", **answers(CaseWhole))

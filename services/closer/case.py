@@ -49,6 +49,7 @@ from services.closer.commands import (
     Untold,
     Wait,
 )
+from services.closer.records import Hold
 from services.closer.sla import Clocks
 from shared.errors import Rejected
 from shared.events.case import ANSWERED, BY_VERB, FINISHED, TABLE, UNFINISHED, By, State, Transition, legal_verbs
@@ -155,6 +156,9 @@ class Case(Struct, frozen=True, gc=False):
     history: bool = False
     """Imported: no mails, no clocks; until feedback of today joins it."""
     clocks: Clocks | None = None
+    held: Hold | None = None
+    """While a rule holds it back: nobody has taken notice of it, nobody is told of it, and no deadline of it is said. The
+    team's clock stands still; the customer's goes on."""
     answer: Answer | None = None
     untold: str | None = None
     """Why the customer of a resolved or declined case was not told."""
@@ -244,6 +248,10 @@ def open_case(command: Open, now: datetime, actor: str = SYSTEM) -> Outcome:
         data["linked_to"] = command.linked_to
     if command.rota is not None:
         data["rota"] = command.rota
+    held = None if command.history else command.held
+    if held is not None:
+        data["held"] = {"until": rfc3339(held.until), "because": held.because}
+        clocks = sla.pause(clocks, command.received_at) if clocks is not None else None
     # Handed to somebody who has not seen it yet: the promise to acknowledge it runs on.
     private = {"to": command.assignee} if command.assignee is not None else _NOTHING
     case = Case(
@@ -264,6 +272,7 @@ def open_case(command: Open, now: datetime, actor: str = SYSTEM) -> Outcome:
         rota=command.rota,
         history=command.history,
         clocks=clocks,
+        held=held,
         linked_to=command.linked_to,
         sequence=1,
         version=1,
@@ -276,9 +285,18 @@ def decide(case: Case, command: Command, now: datetime, actor: str = SYSTEM) -> 
 
     No events: nothing changed, and the case's version stands."""
     change = _Change(case, now, actor)
-    change.catch_up()
+    change.catch_up(command)
     _HANDLERS[type(command)](change, command)
     return change.outcome()
+
+
+def _is_taken_notice_of(command: Command, actor: str) -> bool:
+    """By a person, and not by rules in a person's name; or by the customer, who says what no rule holds back."""
+    if isinstance(command, Join):
+        return not command.quiet
+    if isinstance(command, CustomerSaid):
+        return True
+    return actor not in (SYSTEM, CUSTOMER) and not (isinstance(command, Reassign) and command.reason)
 
 
 def goes_along(case: Case) -> tuple[Also, ...]:
@@ -289,6 +307,8 @@ def goes_along(case: Case) -> tuple[Also, ...]:
 
 def next_due(case: Case) -> datetime | None:
     """When the case next wants a `Tick`, whether or not that is past; None: never, as it stands."""
+    if case.held is not None:
+        return case.held.until
     upcoming = sla.next_event(case.clocks) if case.clocks is not None else None
     if upcoming is None or case.assume_at is None:
         return upcoming[0] if upcoming is not None else case.assume_at
@@ -336,10 +356,25 @@ class _Change:
             raise IllegalTransition(verb, self.case.state)
         return transition.to or self.case.state
 
-    def catch_up(self) -> None:
-        if self.case.clocks is None:
-            return
-        clocks, passed = sla.passed(self.case.clocks, self.now)
+    def catch_up(self, command: Command) -> None:
+        """What is held is let go when its time is over, and else as soon as somebody takes notice of it: until then nothing is
+        said of its clocks."""
+        held = self.case.held
+        if held is not None and held.until <= self.now:
+            self._let_go(held, "its time is over", held.until, SYSTEM)
+        elif held is not None and _is_taken_notice_of(command, self.actor):
+            why = "the customer says more" if self.actor in (SYSTEM, CUSTOMER) else "somebody acts on it"
+            self._let_go(held, why, self.now, self.actor)
+        if self.case.clocks is not None and self.case.held is None:
+            self._say_what_passed(self.case.clocks)
+
+    def _let_go(self, held: Hold, reason: str, at: datetime, actor: str) -> None:
+        data = {"until": rfc3339(held.until), "because": held.because}
+        clocks = self.clocks(lambda running: sla.resume(running, at))
+        self.record("released", reason, data, actor=actor, held=None, clocks=clocks)
+
+    def _say_what_passed(self, before: Clocks) -> None:
+        clocks, passed = sla.passed(before, self.now)
         for one in passed:
             data: dict[str, Any] = {
                 "target": one.target,
@@ -352,7 +387,7 @@ class _Change:
             if one.kind == "escalated":
                 private["to"] = list(clocks.snapshot.escalate_to) or [self.case.team]
             self.record(f"clock.{one.kind}", f"{one.target} on the {one.clock} clock", data, private, SYSTEM)
-        if clocks is not self.case.clocks:
+        if clocks is not before:
             self.case = replace(self.case, clocks=clocks)
 
     def clocks(self, *steps: Callable[[Clocks], Clocks]) -> Clocks | None:

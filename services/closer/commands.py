@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from services.closer.records import Hold
 from services.closer.sla import ClockSnapshot
 from shared.events.feedback import Priority
 
@@ -40,6 +41,7 @@ class Open(Struct, frozen=True, gc=False):
     assignee: str | None = None
     """Whom a rule hands it to, or whose turn it is."""
     rota: str | None = None
+    held: Hold | None = None
 
 
 class Promise(Struct, frozen=True):
@@ -66,13 +68,14 @@ class Also(Struct, frozen=True, array_like=True):
 @dataclass(frozen=True, slots=True)
 class Join:
     """More feedback. `on_loop`: an answer given on the customer's page, which joins whatever the state. `promise`: None
-    for history, which wakes nothing. `merged`: the case that it comes from, `reason` why it was, and `also` whom this
-    one has to tell from now on."""
+    for history, which wakes nothing. `quiet`: history too, or held back itself, and so no reason to let go what is held.
+    `merged`: the case that it comes from, `reason` why it was, and `also` whom this one has to tell from now on."""
 
     feedback_id: str
     priority: Priority | None = None
     on_loop: bool = False
     promise: Promise | None = None
+    quiet: bool = False
     merged: str | None = None
     reason: str = ""
     also: tuple[Also, ...] = ()
@@ -199,7 +202,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed: warn, breach, escalate, assume: whatever is due."""
+    """Time has passed: let go, warn, breach, escalate, assume: whatever is due."""
 
 
 @dataclass(frozen=True, slots=True)

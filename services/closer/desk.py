@@ -153,7 +153,7 @@ class Desk:
             case_id = None
             self._count("counted", value.id)
         await self._thank(feedback)
-        record = feedback.record
+        record, held = feedback.record, None if value.routing.history else value.routing.held
         if self.effects.tellings is not None:
             self.effects.tellings.routed(value, record, feedback.traceparent, self._tier_of(value))
         if self.effects.counted is not None:
@@ -172,7 +172,8 @@ class Desk:
                 record.timestamp_ms,
                 feedback.traceparent,
                 record.value.decode(),
-                self.effects.now,
+                # In the digest of the time in which teams hear of it.
+                self.effects.now if held is None else max(self.effects.now, held.until),
             )
         )
 
@@ -248,7 +249,8 @@ class Desk:
             subject = Subject(case.team, value.routing.priority, tier, value.routing.kind, case.theme)
             snapshot = self._policies.snapshot(subject, value.received_at)
             promise = Promise(value.received_at, snapshot, heard=True)
-        outcome = decide(case, Join(value.id, value.routing.priority, promise=promise), self.effects.now)
+        quiet = value.routing.history or value.routing.held is not None
+        outcome = decide(case, Join(value.id, value.routing.priority, promise=promise, quiet=quiet), self.effects.now)
         self._learn_contact(held, feedback)
         self.effects.record(held, outcome, words=value.text, feedback_id=value.id)
         self._count("joined", value.id)
@@ -279,6 +281,7 @@ class Desk:
                 tags=tuple(routing.tags),
                 assignee=self._whose(feedback),
                 rota=routing.rota,
+                held=routing.held,
             ),
             self.effects.now,
         )

@@ -73,7 +73,7 @@ FROM (SELECT count(*) FILTER (WHERE solved IS NULL) AS heard, count(*) FILTER (W
              count(DISTINCT case_id) FILTER (WHERE solved) AS solved,
              count(DISTINCT case_id) FILTER (WHERE NOT solved) AS unsolved FROM ({_SAID}) AS said) AS s,
      (SELECT count(*) AS waiting, count(*) FILTER (WHERE c.breached) AS overdue FROM closer.case c
-      WHERE c.workspace = $1 AND c.team = $2 AND c.unfinished AND {_THIS_CASE}) AS w
+      WHERE c.workspace = $1 AND c.team = $2 AND c.unfinished AND NOT c.data ? 'held' AND {_THIS_CASE}) AS w
 """  # noqa: S608 - our own words
 _KINDS = f"SELECT kind AS name, count(*) AS n FROM ({_SAID}) AS said WHERE solved IS NULL GROUP BY 1"  # noqa: S608
 _TAGS = f"""

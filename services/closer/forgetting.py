@@ -45,6 +45,7 @@ _ROUTING = (
     "tier",
     "person",
     "rota",
+    "held",
 )
 _CUSTOMER = ("tier", "account_id")
 """Of a company, not of a person."""

@@ -31,7 +31,7 @@ STATUSES = get_args(NotificationStatus)
 _COLUMNS = (
     "id, customer, team, theme, state, assignee, rota, priority, tier, language, policy, opened_at, updated_at,"
     " acknowledged_at, resolved_at, told_at, confirmed_at, assumed_at, reopened_count, answer, untold, merged_into,"
-    " linked_to, history, breached, due_at, first_feedback_id, version, account_id"
+    " linked_to, history, breached, due_at, first_feedback_id, version, account_id, held_until, held_because"
 )
 
 
@@ -43,6 +43,7 @@ class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
     assignee: str | None = None
     customer: str | None = None
     breached: bool | None = None
+    held: bool | None = None
     q: str | None = None
 
     @classmethod
@@ -53,21 +54,28 @@ class Wanted(msgspec.Struct, frozen=True, omit_defaults=True):
         assignee: str | None,
         customer: str | None,
         breached: str | None,
+        held: str | None,
         q: str | None,
     ) -> "Wanted":
         """Raises 400."""
         states = tuple(sorted(set(state.split(",")))) if state else ()
         if any(one not in STATES for one in states):
             raise malformed(f"state: the states are {', '.join(sorted(STATES))}")
-        if breached not in (None, "true", "false"):
-            raise malformed("breached: true or false")
         if q is not None and len(q) > MAX_Q_CHARS:
             raise malformed(f"q: at most {MAX_Q_CHARS} characters")
-        return cls(team, states, assignee, customer, None if breached is None else breached == "true", q or None)
+        return cls(
+            team, states, assignee, customer, _yes_or_no("breached", breached), _yes_or_no("held", held), q or None
+        )
 
     @property
     def digest(self) -> str:
         return sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+def _yes_or_no(name: str, given: str | None) -> bool | None:
+    if given not in (None, "true", "false"):
+        raise malformed(f"{name}: true or false")
+    return None if given is None else given == "true"
 
 
 def read_limit(limit: str | None) -> int:
@@ -96,6 +104,8 @@ async def page(
         values["states"] = list(wanted.states)
     if wanted.breached is not None:
         where.append("breached" if wanted.breached else "NOT breached")
+    if wanted.held is not None:
+        where.append(f"held_because IS {'NOT' if wanted.held else ''} NULL")
     if wanted.q is not None:
         where.append(_Q)
         values["q"] = question(wanted.q) or ""

@@ -57,6 +57,13 @@ class Sentiment(Struct, frozen=True, gc=False):
     score: float
 
 
+class Hold(Struct, frozen=True, gc=False):
+    """A rule holds it back: nobody is to be troubled by it until then."""
+
+    until: _Time
+    because: _Label
+
+
 class Routing(Struct, frozen=True, gc=False):
     role: Literal["owner", "watcher"]
     team: _Label
@@ -78,6 +85,7 @@ class Routing(Struct, frozen=True, gc=False):
     person: _Label | None = None
     """Whom a rule hands it to."""
     rota: _Label | None = None
+    held: Hold | None = None
 
 
 class Score(Struct, frozen=True, gc=False):

@@ -48,6 +48,10 @@ class CaseShown(_Answer):
     history: bool
     breached: bool
     due_at: datetime | None = Field(description="When a deadline is next looked at; null: none is running.")
+    held_until: datetime | None = Field(
+        description="Until then a rule holds it back (`suppress`), unless somebody acts on it before; null: it is work."
+    )
+    held_because: str | None
     first_feedback_id: UUID
     version: int = Field(description="What `ETag` says.")
     account_id: str | None = Field(description="`customer.account_id` of the feedback that opened it.")

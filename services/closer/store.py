@@ -22,10 +22,10 @@ from services.closer.case import Answer, Case, Event, Outcome, decide, next_due
 from services.closer.commands import Also, Untold
 from services.closer.counting import Counted
 from services.closer.notify import Contact, Notification, Withheld, kind_of, names_of, notify
-from services.closer.records import MERGES_FOLLOWED
+from services.closer.records import MERGES_FOLLOWED, Hold
 from services.closer.sla import Clocks, ClockSnapshot, Settled
 from services.closer.subscribers import NOBODY, Subscribers
-from services.closer.tellings import Tellings
+from services.closer.tellings import Tellings, let_go
 from services.closer.transactions import Driver, Transactions
 from services.closer.verdicts import verdicts
 from shared.clock import Clock
@@ -82,6 +82,7 @@ class _Data(Struct, omit_defaults=True, gc=False):
     confirmed_at: datetime | None = None
     assumed_at: datetime | None = None
     erased: bool = False
+    held: Hold | None = None
     clocks: _Clocks | None = None
     warned: dict[str, datetime] = {}
     """`generation.target` → when it was first warned."""
@@ -243,6 +244,7 @@ class Cases:
                     fired=clocks.fired,
                     generation=clocks.generation,
                 ),
+                held=data.held,
                 answer=personal.answer,
                 untold=data.untold,
                 linked_to=data.linked_to,
@@ -348,6 +350,7 @@ class Effects:
         self._settled: list[tuple[Any, ...]] = []
         self._timeline: list[tuple[Any, ...]] = []
         self._cases: dict[str, Held] = {}
+        self._let_go: list[str] = []
         self._at = rfc3339(now)
 
     def record(self, held: Held, outcome: Outcome, *, words: str | None = None, feedback_id: str | None = None) -> None:
@@ -360,6 +363,8 @@ class Effects:
         case = held.case
         self._cases[case.id] = held
         self._settle(before, outcome)
+        if before.held is not None and case.held is None:
+            self._let_go.append(case.id)
         if case.clocks is not None:
             self.snapshots[case.clocks.snapshot.id] = case.clocks.snapshot
         for event in outcome.events:
@@ -494,6 +499,7 @@ class Effects:
             await self.tellings.write(driver)
         if self.counted is not None:
             await self.counted.write(driver)
+        await let_go(driver, self._let_go, self.now)
 
     def _row(self, held: Held) -> tuple[Any, ...]:
         case = held.case
@@ -585,6 +591,7 @@ def _kept(held: Held, due: Mapping[sla.Target, sla.Due]) -> _Data:
         confirmed_at=held.confirmed_at,
         assumed_at=held.assumed_at,
         erased=case.erased,
+        held=case.held,
         clocks=None
         if clocks is None
         else _Clocks(
@@ -601,7 +608,9 @@ def _kept(held: Held, due: Mapping[sla.Target, sla.Due]) -> _Data:
 
 
 def _queue_at(case: Case, due: Mapping[sla.Target, sla.Due]) -> datetime:
-    """Where it stands in a queue."""
+    """Where it stands in a queue: what is held behind everything that is due."""
+    if case.held is not None:
+        return NEVER
     return (case.clocks is not None and sla.next_breach(case.clocks, due)) or NEVER
 
 

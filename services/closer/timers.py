@@ -1,4 +1,4 @@
-"""Deadlines that have passed are said: warned, breached, escalated, assumed content. Each fires once, and never early.
+"""Deadlines that have passed are said: let go, warned, breached, escalated, assumed content. Each fires once, and never early.
 
 A case's earliest deadline is a column of its row. Who claims the row (`FOR UPDATE SKIP LOCKED`) decides about the case
 and writes what follows in that one transaction, with the next deadline; so several processes share the work, a crash
@@ -29,7 +29,7 @@ _STATES = "SELECT state, count(*) AS cases FROM closer.case WHERE unfinished GRO
 _OVERDUE = (
     "SELECT (SELECT count(*) FROM closer.case WHERE breached AND unfinished) AS overdue,"
     " (SELECT extract(epoch FROM clock_timestamp() - min(due_at))::float8 FROM closer.case WHERE due_at IS NOT NULL) AS late,"
-    " (SELECT count(*) FROM closer.delivery WHERE due_at IS NOT NULL) AS deliveries,"
+    " (SELECT count(*) FROM closer.delivery WHERE due_at IS NOT NULL AND waiting_since <= clock_timestamp()) AS deliveries,"
     " waiting.count AS waiting, waiting.oldest, (SELECT min(id) FROM shared.outbox) AS next_out"
     " FROM (SELECT count(*) AS count, extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest"
     " FROM closer.notification WHERE due_at IS NOT NULL) AS waiting"

@@ -106,8 +106,17 @@ def actions(then: Any) -> list[Line]:
 def _action(verb: str, value: Any) -> Line:
     if verb == "follow_up":
         return Line("then.owed" if value else "then.not_owed")
+    if verb == "suppress" and isinstance(value, Mapping):
+        return _suppress(value)
     key = _ACTIONS.get(verb)
     return Line(key, {"value": ", ".join(map(str, _listed(value)))}) if key is not None else _other(verb, value)
+
+
+def _suppress(given: Mapping[str, Any]) -> Line:
+    key = "then.suppress_within" if "from" in given else "then.suppress_until"
+    names = {"from": "since", "for": "span"}
+    values = {names.get(name, name): _plain(value) for name, value in given.items()}
+    return Line("then.suppress_for" if "for" in given else key, values)
 
 
 def examples(given: Any) -> list[Example]:

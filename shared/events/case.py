@@ -74,7 +74,7 @@ class CaseChanged(BaseModel):
     """From 1, without gaps, per case."""
     at: datetime
     what: str
-    """opened, joined, acknowledged, assigned, …, clock.warned, clock.breached, notification.sent, notification.withheld,
+    """opened, released (a rule held it back, and does no more), joined, acknowledged, assigned, …, clock.warned, clock.breached, notification.sent, notification.withheld,
     thanked (praise that follows the case) …"""
     state: State
     team: str

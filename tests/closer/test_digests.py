@@ -174,6 +174,23 @@ async def test_the_next_one_says_what_changed_and_what_was_done(world: World, ma
     assert mail["Subject"] == "support: 0 new, 1 to do, 1 overdue"
 
 
+async def test_what_is_held_back_is_in_the_digest_of_the_time_in_which_it_is_let_go(
+    world: World, mailbox: Mailbox
+) -> None:
+    values = [feedback(customer={"id": f"c-{number}"}) for number in range(3)]
+    for value in values[1:]:
+        value["routing"]["held"] = {"until": "2026-11-24T10:00:00.000Z", "because": "maintenance"}
+    await world.take(*values)
+    at(world, START + timedelta(hours=1))
+    await act(world, values[2]["id"], Acknowledge())
+    await told(world, mailbox, TUESDAY)
+    mail = mailbox.to("bo@example.com")[-1]
+    assert [line(mail, name) for name in ("New feedback", "Cases to do")] == ["2", "2"], "one is held still"
+    await told(world, mailbox, datetime(2026, 11, 26, 9, 1, tzinfo=UTC))
+    mail = mailbox.to("bo@example.com")[-1]
+    assert [line(mail, name) for name in ("New feedback", "Cases to do")] == ["1 (2)", "3 (2)"]
+
+
 async def test_words_that_were_erased_meanwhile_are_not_sent(world: World, mailbox: Mailbox) -> None:
     gone, stays = feedback(text="My name is Ann", customer={"id": "c-1"}), feedback(customer={"id": "c-2"})
     await world.take(gone, stays)

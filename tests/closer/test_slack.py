@@ -128,6 +128,31 @@ async def test_a_case_is_one_message_with_all_that_its_team_needs(api: Served, s
     assert set(card.metadata["event_payload"]) == {"telling", "sequence"}, "ids, and nothing that a customer said"
 
 
+async def test_what_is_held_back_has_its_message_when_it_is_let_go(api: Served, slack: SlackServer) -> None:
+    """Once, as the case is then: by its time, or because somebody acts on it."""
+    values = [feedback(customer={"id": f"c-{number}"}, text=f"It is down {number}") for number in range(2)]
+    for value in values:
+        value["routing"]["held"] = {"until": rfc3339(START + timedelta(hours=3)), "because": "<!here> maintenance"}
+    await api.world.take(*values)
+    api.world.clock.advance(timedelta(hours=1))
+    await once(teller(api))
+    assert slack.cards == []
+    await api.post(f"/v1/cases/{(await api.world.case(values[0]['id']))['id']}/acknowledge")
+    while await once(teller(api)):
+        api.world.clock.advance(timedelta(seconds=2))
+    (card,) = slack.cards
+    assert "It is down 0" in card.shown
+    assert "*State*\nacknowledged" in card.shown
+    assert slack.thread(card) == [":arrow_forward: Held back no more (somebody acts on it): &lt;!here&gt; maintenance."]
+    api.world.clock.advance(timedelta(hours=2))
+    await api.world.timers.fire_due()
+    await settle(api)
+    assert len(slack.cards) == 2
+    assert slack.thread(slack.cards[1]) == [
+        ":arrow_forward: Held back no more (its time is over): &lt;!here&gt; maintenance."
+    ]
+
+
 async def test_what_a_customer_wrote_calls_nobody_and_links_nowhere(api: Served, slack: SlackServer) -> None:
     evil = "<!channel> <@U0LI> <https://evil.example|your bank> & *bold*\u202e \x07"
     await opened(api, text=evil, title=evil, theme="<!here>", tags=["<!here>"])

@@ -69,6 +69,16 @@ def test_a_long_list_is_cut() -> None:
         ("[{watch: sales}, {prioritise: high}]", ["let sales see it too", "priority high"]),
         ("[{follow_up: true}, {follow_up: false}]", ["an answer is owed", "no answer is owed"]),
         ("[{set_tier: vip}]", ["treat as tier vip"]),
+        ("[{suppress: {for: 2h, because: it settles}}]", ["hold back for 2h: it settles"]),
+        (
+            "[{suppress: {until: '2026-12-02T02:00:00Z', because: x}}]",
+            ["hold back what comes before 2026-12-02T02:00:00Z: x"],
+        ),
+        (
+            "[{suppress: {because: x, from: '2026-12-01T22:00:00Z', until: '2026-12-02T02:00:00Z'}}]",
+            ["hold back what comes from 2026-12-01T22:00:00Z to 2026-12-02T02:00:00Z: x"],
+        ),
+        ("[{suppress: soon}]", ["suppress: soon"]),
         ("[{discard: a robot}]", ["discard: a robot"]),
         ("[{escalate: {to: [ceo]}}]", ["escalate: {to: ceo}"]),
         ("assign", []),

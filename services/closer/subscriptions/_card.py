@@ -72,6 +72,8 @@ def reply(step: Step, case: Case, members: Sequence[Member]) -> str | None:
             return f":hourglass: Soon due: {_clock(step)}."
         case "clock.breached":
             return f":rotating_light: Overdue: {_clock(step)}.{_called(case.assignee, members)}"
+        case "released":
+            return f":arrow_forward: Held back no more ({escaped(step.reason)}): {escaped(quote(step.data['because'], WORDS_MAX_CHARS))}."
         case "thanked":
             return f":heart: The customer says thank you.{_called(step.private.get('to'), members)}{words}"
         case "resolved" | "declined":

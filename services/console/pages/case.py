@@ -47,7 +47,7 @@ PREVIEW_HEADERS = {
 _CASE = """
 SELECT workspace, id, customer, customer_name, customer_email, team, theme, state, assignee, rota, priority, tier, kind, language,
        policy, opened_at, reopened_count, answer, untold, merged_into, linked_to, history, breached, queue_at, version,
-       first_feedback_id, account_id
+       first_feedback_id, account_id, held_until, held_because
 FROM published.cases WHERE workspace = :workspace AND id = CAST(:id AS uuid)
 """
 _CLOCKS = """

@@ -34,7 +34,7 @@ BULK_MAX = 200
 NAME_MAX_CHARS = 40
 BULK_VERBS = ("acknowledge", "assign", "reassign", "wait", "resume")
 
-View = Literal["mine", "team", "unassigned", "soon", "breached", "waiting", "open", "finished", "all"]
+View = Literal["mine", "team", "unassigned", "soon", "breached", "waiting", "held", "open", "finished", "all"]
 VIEWS: tuple[View, ...] = get_args(View)
 Sort = Literal["due", "newest"]
 
@@ -50,6 +50,7 @@ UNFINISHED: Mapping[View, str] = {
 _WHERE: Mapping[View, str] = {
     **{view: f"unfinished AND {condition}" for view, condition in UNFINISHED.items()},
     "waiting": "state = 'waiting_on_customer'",
+    "held": "held_because IS NOT NULL",
     "finished": "NOT unfinished",
     "all": "true",
 }
@@ -64,7 +65,7 @@ _GUESS = (
     f"EXPLAIN (FORMAT JSON) SELECT {_FOUND}"  # noqa: S608 - our own words
     " UNION ALL SELECT FROM published.search WHERE workspace = :workspace"
 )
-_BY_TIME: frozenset[View] = frozenset({"waiting", "finished", "all"})
+_BY_TIME: frozenset[View] = frozenset({"waiting", "held", "finished", "all"})
 """Nothing is due in them, or not by their own clock: newest first."""
 _ORDER: Mapping[Sort, str] = {"due": "queue_at, id", "newest": "id DESC"}
 _AFTER: Mapping[Sort, str] = {
@@ -74,7 +75,7 @@ _AFTER: Mapping[Sort, str] = {
 _ROWS = """
 SELECT c.*, f.title, left(f.text, 400) AS text, f.scores, f.source FROM (
     SELECT workspace, id, customer, customer_name, team, theme, state, assignee, rota, priority, kind, language, opened_at,
-           queue_at, breached, version, first_feedback_id
+           queue_at, breached, version, first_feedback_id, held_until, held_because
     FROM published.cases WHERE {where} ORDER BY {order} LIMIT :limit) AS c
 LEFT JOIN published.feedback f ON f.workspace = c.workspace AND f.id = c.first_feedback_id
 ORDER BY {order_outside}
@@ -139,8 +140,8 @@ def routes_for(site: Site) -> APIRouter:
             visit,
             "cases.html",
             asked=asked,
-            views=[view for view in VIEWS if view != "all" and (view != "team" or visit.person.teams)],
-            counts=await _counts(site, visit),
+            views=_views(visit, asked, counts := await _counts(site, visit)),
+            counts=counts,
             counted=COUNTED,
             saved=await site.door.saved_views.of(visit.workspace, visit.person.email),
             rows=shown,
@@ -289,6 +290,12 @@ async def _counts(site: Site, visit: Visit) -> Mapping[str, int]:
     ]
     rows = await site.queries.rows(f"SELECT {', '.join(parts)}", teams=list(teams), counted=COUNTED, **_values(visit))
     return rows[0]
+
+
+def _views(visit: Visit, asked: Asked, counts: Mapping[str, int]) -> list[View]:
+    """Those that have a tab."""
+    seldom = {"all": False, "team": bool(visit.person.teams), "held": bool(counts["held"]) or asked.view == "held"}
+    return [view for view in VIEWS if seldom.get(view, True)]
 
 
 async def _thanks(site: Site, visit: Visit) -> Rows:
