@@ -51,6 +51,35 @@ async def test_each_view_holds_what_it_says(site: Console) -> None:
     assert await ids(li, view="breached") == []
 
 
+async def test_what_is_held_back_says_until_when_and_why_and_stands_behind_what_is_due(site: Console) -> None:
+    until = site.world.clock.now() + timedelta(hours=3)
+    held = feedback(customer={"id": "c-1"}, priority="urgent")
+    held["routing"]["held"] = {"until": rfc3339(until), "because": "<b>planned</b> maintenance"}
+    later, now = await opened(site, held, feedback(customer={"id": "c-2"}, priority="low"))
+    li, wang = await site.sign_in("li@example.com"), await site.sign_in("wang@example.cn")
+    assert await ids(li, view="open") == [now, later], "urgent as it is"
+    assert await ids(li, view="soon") == []
+    page = (await li.get("/cases", view="held")).text
+    assert shown(page) == [later]
+    assert re.search(r'href="/cases\?view=held"[^>]*>Held back[^<]*<span class="count">1<', page)
+    assert f'Held back until <time datetime="{until.isoformat()}"' in page
+    assert "&lt;b&gt;planned&lt;/b&gt; maintenance" in page
+    case = (await wang.get(f"/cases/{later}")).text
+    assert "暂缓至 <time" in case
+    assert "&lt;b&gt;planned&lt;/b&gt; maintenance" in case
+    assert "暂停" in case, "the team's clock stands still"
+
+    await li.get(f"/cases/{later}")
+    await li.post(f"/cases/{later}/note", {"text": "It is more than that."})
+    case = (await li.get(f"/cases/{later}")).text
+    assert "Held back no more" in case
+    assert "somebody acts on it" in case
+    assert "Then it is work" not in case
+    assert await ids(li, view="open") == [later, now]
+    assert await ids(li, view="held") == []
+    assert 'href="/cases?view=held"' not in (await li.get("/cases")).text, "a tab for what is seldom there"
+
+
 async def test_the_view_of_ones_teams_holds_those_of_each_of_them(site: Console) -> None:
     """It held those of the first alone."""
     ours, theirs, sales = await opened(site, *(feedback(customer={"id": f"c-{n}"}) for n in range(3)))

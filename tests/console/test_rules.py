@@ -99,6 +99,23 @@ async def test_what_is_discarded_goes_to_nobody(site: Console) -> None:
     assert "Nobody; discarded: a <robot>" in told
 
 
+async def test_what_is_held_back_says_until_when_and_why(site: Console) -> None:
+    window = "{until: 2026-11-23T12:00:00Z, because: 'a <planned> maintenance'}"
+    rule = f"{{name: r, when: {{all: []}}, then: [{{assign: product}}, {{suppress: {window}}}]}}"
+    await configured(site, with_rules(f"rules: [{rule}]"))
+    value = feedback()
+    await site.world.take(value)
+    one = await site.sign_in("li@example.com")
+    told = outcome((await one.get("/rules", feedback=value["id"])).text)
+    assert re.search("Held back until 2026-11-23 13:00 ?: a <planned> maintenance", told), (
+        "in Berlin, where their team is"
+    )
+    assert "It came within that time" in told
+    assert "hold back what comes before 2026-11-23T12:00:00Z: a <planned> maintenance" in plain(
+        (await one.get("/rules")).text
+    )
+
+
 async def test_the_words_of_a_lexicon_stand_beside_the_rules_that_name_it(site: Console) -> None:
     lexicons = "lexicons: {money: [refund, 退款], one: '<i>'}\n"
     rule = "{name: r, when: {text: {says: {lexicon: money}}}, then: [{set_tier: vip}]}"

@@ -35,7 +35,7 @@ def blocks(page: str, kind: str) -> list[str]:
 
 def test_a_rule_is_written_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     init, prove, compare = blocks("rules.md", "sh")
-    rule, change, pressing, lexicons = blocks("rules.md", "yaml")
+    rule, change, pressing, lexicons, holding = blocks("rules.md", "yaml")
     monkeypatch.chdir(tmp_path)
     _typed(init, tmp_path)
     file = tmp_path / "config" / "routing.yaml"
@@ -47,10 +47,13 @@ def test_a_rule_is_written_as_the_page_says(tmp_path: Path, monkeypatch: pytest.
     assert "product" in said
     said = _typed(compare, tmp_path)
     assert "+ wants-invoices-by-mail: all of these hold: (" in said
-    listed = "\n".join(f"  {line}" for line in pressing.splitlines())
-    for whole in (change, f"rules:\n{listed}\n", lexicons):
+    for whole in (change, _listed(pressing), lexicons, _listed(holding)):
         file.write_text(whole, encoding="utf-8")
         assert run(["rules", "check", "--config", str(tmp_path / "config")]) == 0
+
+
+def _listed(rules: str) -> str:
+    return "\n".join(["rules:", *(f"  {line}" for line in rules.splitlines())])
 
 
 def test_the_signals_of_the_page_are_taken_up(tmp_path: Path) -> None:
