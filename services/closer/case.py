@@ -291,12 +291,19 @@ def decide(case: Case, command: Command, now: datetime, actor: str = SYSTEM) -> 
 
 
 def _is_taken_notice_of(command: Command, actor: str) -> bool:
-    """By a person, and not by rules in a person's name; or by the customer, who says what no rule holds back."""
-    if isinstance(command, Join):
-        return not command.quiet
-    if isinstance(command, CustomerSaid):
-        return True
-    return actor not in (SYSTEM, CUSTOMER) and not (isinstance(command, Reassign) and command.reason)
+    """By a person, and not by rules in a person's name or by another tool, whose own rules move tickets as they come; or by the
+    customer, who says what no rule holds back."""
+    match command:
+        case Join():
+            return not command.quiet
+        case CustomerSaid():
+            return True
+        case Reassign():
+            return not command.reason
+        case Note():
+            return not command.heard
+        case _:
+            return actor not in (SYSTEM, CUSTOMER)
 
 
 def goes_along(case: Case) -> tuple[Also, ...]:
@@ -361,17 +368,17 @@ class _Change:
         said of its clocks."""
         held = self.case.held
         if held is not None and held.until <= self.now:
-            self._let_go(held, "its time is over", held.until, SYSTEM)
+            self._let_go(held, "its time is over", held.until)
         elif held is not None and _is_taken_notice_of(command, self.actor):
             why = "the customer says more" if self.actor in (SYSTEM, CUSTOMER) else "somebody acts on it"
-            self._let_go(held, why, self.now, self.actor)
+            self._let_go(held, why, self.now)
         if self.case.clocks is not None and self.case.held is None:
             self._say_what_passed(self.case.clocks)
 
-    def _let_go(self, held: Hold, reason: str, at: datetime, actor: str) -> None:
+    def _let_go(self, held: Hold, reason: str, at: datetime) -> None:
         data = {"until": rfc3339(held.until), "because": held.because}
         clocks = self.clocks(lambda running: sla.resume(running, at))
-        self.record("released", reason, data, actor=actor, held=None, clocks=clocks)
+        self.record("released", reason, data, actor=SYSTEM, held=None, clocks=clocks)
 
     def _say_what_passed(self, before: Clocks) -> None:
         clocks, passed = sla.passed(before, self.now)

@@ -110,7 +110,10 @@ class Correct:
 
 @dataclass(frozen=True, slots=True)
 class Note:
+    """`heard`: another tool says so, and nobody here wrote it."""
+
     text: str
+    heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

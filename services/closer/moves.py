@@ -143,5 +143,5 @@ def _note(effects: Effects, cases: Sequence[Held], move: Mapping[str, Any]) -> N
     """A colleague's word, and so on no topic: a name of somebody else's tool may be anybody's."""
     name = move["name"] or move["name_id"]
     for held in cases:
-        note = Note(f"moved in {move['source']} to {name!r}, which is nobody here")
+        note = Note(f"moved in {move['source']} to {name!r}, which is nobody here", heard=True)
         effects.record(held, decide(held.case, note, effects.now, move["source"]))

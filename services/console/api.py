@@ -290,7 +290,8 @@ def _why(row: Mapping[str, Any]) -> str:
         return str(row["words"] or row["reason"])
     if row["what"] == "opened":
         policy = f", under the policy “{data['policy']}”" if data.get("policy") else ""
-        return f"{data['priority']} {data['kind']}{policy}"
+        held = f", held back until {data['held']['until']}: {data['held']['because']}" if data.get("held") else ""
+        return f"{data['priority']} {data['kind']}{policy}{held}"
     if row["what"].startswith("notification.") and "kind" in data:
         by = f", by {data['channel']}" if data.get("channel") else ""
         return f"“{_NOTIFIED.get(data['kind'], data['kind'])}”{by}"

@@ -69,6 +69,9 @@ async def test_what_is_held_back_says_until_when_and_why_and_stands_behind_what_
     assert "&lt;b&gt;planned&lt;/b&gt; maintenance" in case
     assert "暂停" in case, "the team's clock stands still"
 
+    trace = (await li.get(f"/feedback/{held['id']}")).text
+    assert f"held back until {rfc3339(until)}: &lt;b&gt;planned&lt;/b&gt; maintenance" in trace
+
     await li.get(f"/cases/{later}")
     await li.post(f"/cases/{later}/note", {"text": "It is more than that."})
     case = (await li.get(f"/cases/{later}")).text

@@ -5,8 +5,8 @@ The clock that lets it go is the one that every case has (`due_at`).
 
 from alembic import op
 
-revision = "0018"
-down_revision = "0017"
+revision = "0019"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 
