@@ -774,6 +774,8 @@ def _print_case(found: dict[str, Any], json_: bool) -> None:
     for name in ("id", "state", "team", "assignee", "priority", "customer", "theme", "opened_at", "answer"):
         if found.get(name) is not None:
             show.say(f"{name:<10} {found[name]}")
+    if found.get("held_until") is not None:
+        show.say(f"held until {found['held_until']}: {found['held_because']}")
     for step in found.get("timeline", []):
         why = show.short(step.get("reason") or step.get("words"), 70)
         show.say(f"  {show.clock(step['at'])}  {step['what']:<22} {step['actor']:<12} {why}".rstrip())

@@ -4,6 +4,7 @@ What it promises:
 * A routed event has its effect once, whatever is killed, replayed or taken over; the log is read on from the effect.
 * A customer has one unfinished case a team and theme; more feedback joins it.
 * Every deadline is warned of and breached once, on two clocks, and never early.
+* What a rule holds back troubles nobody before its time is over, or somebody takes notice of it; and is all there then.
 * What happens to a case is on its timeline, and on `feedback.cases` at least once, in the case's order.
 * A team that subscribes is told at least once, under one id; what is given up is listed, and one verb sends it again.
 * A digest comes once a period to each of its readers, whoever makes it and however often that stops.

@@ -433,3 +433,13 @@ async def test_what_is_held_is_not_counted_as_waiting_to_be_told(world: World) -
     gauges = Gauges(world.transactions)
     await gauges.refresh()
     assert metrics.DELIVERIES_WAITING._value.get() == 0
+
+
+async def test_the_few_that_are_held_are_found_by_an_index_of_their_own(world: World) -> None:
+    async with world.transactions.begin() as driver:
+        await driver.execute("SET LOCAL enable_seqscan = off")
+        plan = await driver.fetch(
+            "EXPLAIN SELECT id FROM published.cases WHERE workspace = $1 AND held_because IS NOT NULL ORDER BY id DESC",
+            "default",
+        )
+    assert "case_held" in str(plan)

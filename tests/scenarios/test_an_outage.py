@@ -78,6 +78,8 @@ def test_nobody_is_troubled_until_it_is_over_and_then_all_of_it_is_there(
 
     # Somebody looks at one: it is theirs at once, and told to their team.
     looked_at = next(one for one in listed if one["first_feedback_id"] == held[0])
+    shown = deployment.flywheel("case", looked_at["id"]).stdout
+    assert f"held until {looked_at['held_until']}: planned maintenance" in shown
     deployment.flywheel("ack", looked_at["id"])
     deployment.until(lambda: held[0] in routed(hooks))
     assert len(cases(deployment, "--held")) == CUSTOMERS - 1
