@@ -35,7 +35,7 @@ def blocks(page: str, kind: str) -> list[str]:
 
 def test_a_rule_is_written_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     init, prove, compare = blocks("rules.md", "sh")
-    rule, change, pressing, lexicons, holding = blocks("rules.md", "yaml")
+    rule, change, pressing, lexicons, holding, known_as = blocks("rules.md", "yaml")
     monkeypatch.chdir(tmp_path)
     _typed(init, tmp_path)
     file = tmp_path / "config" / "routing.yaml"
@@ -50,6 +50,9 @@ def test_a_rule_is_written_as_the_page_says(tmp_path: Path, monkeypatch: pytest.
     for whole in (change, _listed(pressing), lexicons, _listed(holding)):
         file.write_text(whole, encoding="utf-8")
         assert run(["rules", "check", "--config", str(tmp_path / "config")]) == 0
+    (tmp_path / "config" / "teams.yaml").write_text(f"default_team: billing\n{known_as}", encoding="utf-8")
+    file.write_text("rules: []", encoding="utf-8")
+    assert run(["rules", "check", "--config", str(tmp_path / "config")]) == 0
 
 
 def _listed(rules: str) -> str:
