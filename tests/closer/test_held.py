@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.closer import metrics
@@ -189,6 +189,7 @@ MOVES = st.sampled_from(
 
 
 @given(st.lists(st.tuples(MOVES, st.integers(0, 90 * 60)), max_size=12))
+@settings(deadline=None)
 def test_whatever_is_done_to_it(moves: list[tuple[tuple[Command, str], int]]) -> None:
     case, now, released = opening(), NOW, 0
     for (command, actor), seconds in moves:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.router.actions.suppress import LONGEST
@@ -61,6 +61,7 @@ def test_what_is_not_held_has_no_such_member() -> None:
 
 
 @given(st.datetimes(FROM.replace(tzinfo=None) - timedelta(hours=2), UNTIL.replace(tzinfo=None) + timedelta(hours=2)))
+@settings(deadline=None)
 def test_it_follows_from_the_event_alone_whoever_decides_and_whenever(received: datetime) -> None:
     """Two routers that share nothing, and no clock between them, write the same bytes."""
     at = rfc3339(received.replace(tzinfo=UTC))
@@ -72,6 +73,7 @@ def test_it_follows_from_the_event_alone_whoever_decides_and_whenever(received: 
 
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1)), st.integers(1, 31 * 24 * 60))
+@settings(deadline=None)
 def test_a_span_counts_from_when_it_was_received(received: datetime, minutes: int) -> None:
     rules = ruleset(f"rules: [{{name: r, when: {{all: []}}, then: [{{suppress: {{for: {minutes}m, because: x}}}}]}}]")
     at = rfc3339(received.replace(tzinfo=UTC))
@@ -80,6 +82,7 @@ def test_a_span_counts_from_when_it_was_received(received: datetime, minutes: in
 
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1)))
+@settings(deadline=None)
 def test_nothing_is_held_for_longer_than_a_month_whatever_year_was_mistyped(received: datetime) -> None:
     rules = ruleset(
         "rules: [{name: r, when: {all: []}, then: [{suppress: {until: 2062-12-02T02:00:00Z, because: x}}]}]"
