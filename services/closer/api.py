@@ -29,7 +29,8 @@ from services.closer.lists import (
     whole,
 )
 from services.closer.lookups import also_told, name_of, others_to_tell, unsubscribed_of
-from services.closer.notify import Contact, Notification, another, notify
+from services.closer.merging import joins
+from services.closer.notify import Contact, Notification, notify
 from services.closer.policy import Policies, Subject
 from services.closer.records import is_uuid
 from services.closer.render import MailContext, mail
@@ -60,46 +61,46 @@ def _something(value: str) -> str:
 
 
 _Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,;<>]+@[^@\s,;<>]+$", max_length=320)]
-_Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX_CHARS), AfterValidator(_something)]
-_Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX_CHARS), AfterValidator(_something)]
+Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
 _Reason = Annotated[str, StringConstraints(max_length=1000)]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Nothing(_Body):
+class Nothing(Body):
     """No members."""
 
 
-class Assign(_Body):
+class Assign(Body):
     to: _Email
 
 
-class Reassign(_Body):
+class Reassign(Body):
     team: Annotated[str, StringConstraints(max_length=63)] | None = None
     to: _Email | None = None
 
 
-class Note(_Body):
-    text: _Text
+class Note(Body):
+    text: Text
 
 
-class Because(_Body):
+class Because(Body):
     reason: _Reason = ""
 
 
-class AnswerBody(_Body):
-    answer: _Text = Field(description="What we did, or why not: the text that the customer gets.")
-    language: _Language | None = None
+class AnswerBody(Body):
+    answer: Text = Field(description="What we did, or why not: the text that the customer gets.")
+    language: Language | None = None
 
 
 class PreviewBody(AnswerBody):
     declined: bool = False
 
 
-class Merge(_Body):
+class Merge(Body):
     into: str = Field(description="The id of the case that goes on.")
 
 
@@ -201,16 +202,7 @@ class Desk:
         if isinstance(command, commands.Merge | commands.Reopen) and held.case.state == "merged" and other is not None:
             if not other.case.unfinished:
                 raise invalid_field("into", f"is finished ({other.case.state}); merge into an unfinished one")
-            # The case that goes on says so too, and owes the customer the answer.
-            join = commands.Join(
-                held.first_feedback_id,
-                before.priority,
-                promise=_promise(held, before, other, command, effects.now),
-                merged=before.id,
-                reason=command.reason,
-                also=also,
-            )
-            effects.record(other, decide(other.case, join, effects.now, actor))
+            joins(effects, held, before, other, also, command, actor)
 
     async def _locked(
         self, driver: Driver, principal: Principal, case_id: str, body: Any, verb: str
@@ -271,7 +263,7 @@ class Desk:
                 return commands.Reopen(body.reason, other.case.id if other is not None else None, snapshot)
 
 
-_VERBS: tuple[tuple[str, type[_Body], str], ...] = (
+_VERBS: tuple[tuple[str, type[Body], str], ...] = (
     ("acknowledge", Nothing, "Somebody has seen it: stops the acknowledge clock, sends nothing."),
     ("assign", Assign, "Somebody does it."),
     ("reassign", Reassign, "Another team, or another person."),
@@ -362,7 +354,7 @@ def routes_for(
         """The mail that the customer would get by this answer, or why they would get none. Nothing is written or sent."""
         return await desk.preview(principal, case_id, body)
 
-    def add(verb: str, body_type: type[_Body], means: str) -> None:
+    def add(verb: str, body_type: type[Body], means: str) -> None:
         needs_body = any(member.is_required() for member in body_type.model_fields.values())
         body_of = body_type if needs_body else body_type | None
 
@@ -395,19 +387,6 @@ def routes_for(
     for verb, body_type, means in _VERBS:
         add(verb, body_type, means)
     return routes
-
-
-def _promise(held: Held, before: Case, other: Held, command: Command, now: datetime) -> commands.Promise | None:
-    """What a case that is merged into one of imported history brings along: the promise that somebody was given."""
-    own = not another(held.names, other.names)
-    if before.history:
-        return None
-    if isinstance(command, commands.Reopen):
-        return commands.Promise(now, command.snapshot, own=own) if command.snapshot is not None else None
-    if before.clocks is None:
-        return None
-    since = min(before.clocks.running.values(), default=before.opened_at)
-    return commands.Promise(since, before.clocks.snapshot, own=own)
 
 
 # ── refusing ──

@@ -14,6 +14,7 @@ from services.closer import (
     deliveries,
     digest_api,
     erasures,
+    initiative_api,
     page,
     presence,
     reowning,
@@ -28,7 +29,7 @@ from services.closer.digests import Digests
 from services.closer.erasing import Eraser
 from services.closer.gone import Gone
 from services.closer.handler import Handler
-from services.closer.moves import Moves
+from services.closer.news import News
 from services.closer.search import Indexer
 from services.closer.settings import CloserSettings, read_closer_settings
 from services.closer.signaller import Signaller
@@ -87,7 +88,7 @@ class CloserService:
         self._tally = Tally(transactions)
         self._sweeper = Sweeper(transactions, runtime.clock)
         self._gone = Gone(unit, self._in_force)
-        self._moves = Moves(unit, self._in_force)
+        self._news = News(unit, self._in_force)
         self._signaller = Signaller(transactions, runtime.clock)
         self.routes = APIRouter()
         in_force = self._in_force
@@ -102,6 +103,7 @@ class CloserService:
         self.routes.include_router(presence.routes_for(transactions, runtime.clock))
         self.routes.include_router(deliveries.routes_for(unit, runtime.database, runtime.links))
         self.routes.include_router(digest_api.routes_for(unit, self._digests, runtime.settings.public_url))
+        self.routes.include_router(initiative_api.routes_for(unit, runtime.database, runtime.links))
         self.routes.include_router(signal_lists.routes_for(runtime.database, runtime.links))
         self.routes.include_router(accounts.routes_for(transactions, runtime.database, runtime.links, runtime.clock))
         eraser = Eraser(unit, runtime.pseudonyms, ways)
@@ -141,7 +143,7 @@ class CloserService:
                 group.create_task(self._tally.run(), name="closer-tally")
                 group.create_task(self._sweeper.run(), name="closer-activity")
                 group.create_task(self._gone.run(), name="closer-gone")
-                group.create_task(self._moves.run(), name="closer-moves")
+                group.create_task(self._news.run(), name="closer-news")
                 group.create_task(self._signaller.run(), name="closer-signals")
         finally:
             for way in self._ways.values():

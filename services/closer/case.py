@@ -47,6 +47,7 @@ from services.closer.commands import (
     Tick,
     Told,
     Untold,
+    Upstream,
     Wait,
 )
 from services.closer.records import Hold
@@ -93,6 +94,7 @@ __all__ = [
     "Told",
     "Transition",
     "Untold",
+    "Upstream",
     "Wait",
     "decide",
     "goes_along",
@@ -701,6 +703,12 @@ def _thanked(change: _Change, command: Thanked) -> None:
     change.record("thanked", _FOLLOWS[command.why], data, {"to": command.person} if command.person else _NOTHING)
 
 
+def _upstream(change: _Change, command: Upstream) -> None:
+    """In any state, and it stays: who did the work does not say what its customer is told."""
+    reason = f"{command.work_id} was {command.how} in {command.source}"
+    change.record(f"work.{command.how}", reason, {"source": command.source, "work_id": command.work_id})
+
+
 def _erase(change: _Change, command: Erase) -> None:
     """Nobody can be told: what is promised falls away, neither kept nor broken, and no silence is taken for content."""
     case = change.case
@@ -749,6 +757,7 @@ _HANDLERS: Mapping[type, Callable[[_Change, Any], None]] = {
     Untold: _untold,
     Silence: _silence,
     Thanked: _thanked,
+    Upstream: _upstream,
     Erase: _erase,
     Tick: _tick,
 }

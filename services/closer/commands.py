@@ -218,6 +218,15 @@ class Thanked:
 
 
 @dataclass(frozen=True, slots=True)
+class Upstream:
+    """The work that the case came from, or waits for, has ended in its own tool."""
+
+    how: Literal["shipped", "declined"]
+    source: str
+    work_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Erase:
     """Whose case it is was erased. `goes_on`: it is another customer's too, who still waits for the answer."""
 
@@ -243,6 +252,7 @@ Command = (
     | Untold
     | Silence
     | Thanked
+    | Upstream
     | Erase
     | Tick
 )

@@ -19,7 +19,7 @@ from services.closer.lookups import (
     tiers_of,
     who_unsubscribed,
 )
-from services.closer.moves import heard
+from services.closer.news import heard
 from services.closer.notify import another, names_of
 from services.closer.policy import Policies, Subject
 from services.closer.records import MERGES_FOLLOWED, DecisionRead, Feedback, Routing, Value, Watched, case_id_of
@@ -200,8 +200,8 @@ class Desk:
         row = done(value, deed) if deed is not None else None
         if row is not None:
             self.effects.activity.append(row)
-        if decision.move is not None:
-            self.effects.moves.append(heard(value, decision.move, self.effects.now))
+        if decision.work is not None:
+            self.effects.news.append(heard(value, decision.work, self.effects.now))
 
     def _again(self, feedback: Feedback, known: KnownFeedback) -> None:
         """The id has had its effect. The same words of the same customer are a repeat; others are a conflict, and the

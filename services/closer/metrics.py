@@ -15,12 +15,13 @@ EVENTS = Counter(
     ["outcome"],
 )
 REHOMED = Counter("closer_rehomed_total", "Cases that went to the default team because their own is gone.")
-MOVES = Counter(
-    "closer_moves_total",
-    "Tickets that went to another team in their own tool, by what became of it: moved (the case went along), taught (the "
-    "case has ended, or there is none), there (nothing to do), unknown (no team of ours is known by that name), overtaken "
-    "(the ticket was moved on since), nothing (no feedback of that ticket).",
-    ["outcome"],
+NEWS = Counter(
+    "closer_news_total",
+    "What was told of tickets and issues in their own tools, by kind and what became of it. moved: moved (the case went along), "
+    "taught (the case has ended, or there is none), there (nothing to do), unknown (no team of ours is known by that name), "
+    "overtaken (the ticket was moved on since). shipped, declined: answered (an initiative was shipped by it, its customers are "
+    "told), told (cases and initiatives have a step of it). Any: nothing (nothing here is linked to it).",
+    ["kind", "outcome"],
 )
 BATCH_SECONDS = Histogram(
     "closer_batch_seconds",

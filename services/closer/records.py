@@ -16,7 +16,7 @@ from msgspec import Meta, Raw, Struct
 
 from shared.errors import Rejected
 from shared.events.dead_letter import REDRIVE_FOR
-from shared.events.envelope import FEEDBACK_DECIDED, FEEDBACK_ROUTED, WORK_MOVED
+from shared.events.envelope import FEEDBACK_DECIDED, FEEDBACK_ROUTED, WORK_DECLINED, WORK_MOVED, WORK_SHIPPED
 from shared.events.feedback import Kind, Priority, SentimentLabel
 from shared.events.identity import customer_of
 from shared.log import Record
@@ -24,6 +24,7 @@ from shared.topics import DEFAULT_WORKSPACE, REDRIVE
 
 LOOP_SOURCE = "loop"
 NOTED = "activity.noted"
+NEWS = {WORK_MOVED: "moved", WORK_SHIPPED: "shipped", WORK_DECLINED: "declined"}
 MERGES_FOLLOWED = 10
 """From a case to the one that it was merged into, and on."""
 
@@ -139,13 +140,16 @@ class Deed(Struct, frozen=True):
     attributes: Raw = Raw(b"{}")
 
 
-class Move(Struct, frozen=True):
-    """A ticket's new team in its own tool: the members of the event, beside the decision that it was noted."""
+class Work(Struct, frozen=True):
+    """A ticket of which its own tool has news: the members of the event, beside the decision that it was noted."""
 
-    source: _Label
     work_id: _Label
+    source: _Label = ""
     team: _Label | None = None
+    """Of one that was moved: what the tool calls its new team."""
     team_id: _Label | None = None
+    feedback_ids: list[str] = []
+    """Of one that has ended: which feedback it is about."""
     received_at: _Time | None = None
     occurred_at: _Time | None = None
 
@@ -186,13 +190,14 @@ class DecisionRead(Struct, frozen=True):
     value: Decided
     deed: Deed | None = None
     """Of activity that was noted."""
-    move: Move | None = None
+    work: Work | None = None
+    """Of which there is news; `NEWS` says by the event's type what it is."""
 
 
 _value = msgspec.json.Decoder(Value)
 _decided = msgspec.json.Decoder(Decided)
 _deed = msgspec.json.Decoder(Deed)
-_move = msgspec.json.Decoder(Move)
+_work = msgspec.json.Decoder(Work)
 _loop = msgspec.json.Decoder(_Loop)
 
 
@@ -218,7 +223,7 @@ def read(record: Record) -> Feedback | Watched | DecisionRead | None:
         _in_its_own(record, decided.workspace)
         if decided.decision == NOTED:
             return DecisionRead(record, decided, deed=_decoded(_deed, record))
-        return DecisionRead(record, decided, move=_decoded(_move, record) if decided.type == WORK_MOVED else None)
+        return DecisionRead(record, decided, work=_decoded(_work, record) if decided.type in NEWS else None)
     if not kind:
         raise Poison("not-an-event", "header ce_type is missing")
     return None

@@ -321,3 +321,52 @@ class Erased(_Answer):
     topics: dict[str, datetime] = Field(
         description="What is on the topics cannot be taken back: by then the last of it has aged out."
     )
+
+
+class InitiativeWork(_Answer):
+    source: str
+    work_id: str
+    upstream: Literal["shipped", "declined"] | None = Field(
+        description="The last that its own tool told of it; null: nothing yet."
+    )
+
+
+class InitiativeShown(_Answer):
+    id: UUID
+    title: str
+    answer: str | None = Field(description="That is prepared, or that its customers got.")
+    language: str | None
+    work: list[InitiativeWork]
+    shipped_upstream: bool = Field(description="All its work is shipped.")
+    cases: int
+    waiting: int = Field(description="Customers who are still to be told.")
+    created_at: datetime
+    shipped_at: datetime | None
+
+
+class InitiativePage(_Answer):
+    items: list[InitiativeShown]
+    next_cursor: str | None
+
+
+class InitiativeStep(_Answer):
+    sequence: int
+    at: datetime
+    what: Literal["begun", "changed", "cases_added", "case_taken_out", "work.shipped", "work.declined", "shipped"]
+    actor: str = Field(description="A name as colleagues know it, or the source that told of the work.")
+    reason: str = Field(description="Which work, how many cases, or what changed.")
+
+
+class InitiativeWhole(InitiativeShown):
+    steps: list[InitiativeStep]
+
+
+class InitiativeCase(_Answer):
+    case_id: UUID
+    state: State
+    waits: bool = Field(description="Whether its customer is still to be told, here or where it goes on.")
+
+
+class InitiativeCasePage(_Answer):
+    items: list[InitiativeCase]
+    next_cursor: str | None

@@ -298,10 +298,12 @@ SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[],
                      $8::timestamptz[], $9::jsonb[]) ON CONFLICT DO NOTHING
 """
 
-_MOVED = """
-INSERT INTO closer.move (workspace, id, source, work_id, name, name_id, at, heard_at, look_at)
-SELECT *, heard_at FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
-                               $8::timestamptz[]) AS n (w, i, s, o, name, name_id, at, heard_at) ON CONFLICT DO NOTHING
+# An array cannot hold arrays of several lengths, so those come spelt out.
+_NEWS = """
+INSERT INTO closer.news (workspace, id, kind, source, work_id, name, name_id, at, heard_at, look_at, feedback_ids)
+SELECT w, i, kind, s, o, name, name_id, at, heard_at, heard_at, ids::uuid[]
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
+            $9::timestamptz[], $10::text[]) AS n (w, i, kind, s, o, name, name_id, at, heard_at, ids) ON CONFLICT DO NOTHING
 """
 
 _THANKED = """
@@ -339,7 +341,7 @@ class Effects:
         self.feedback: list[tuple[Any, ...]] = []
         self.decisions: list[tuple[Any, ...]] = []
         self.activity: list[tuple[Any, ...]] = []
-        self.moves: list[tuple[Any, ...]] = []
+        self.news: list[tuple[Any, ...]] = []
         self.thanks: list[tuple[Any, ...]] = []
         self.notifications: list[tuple[Any, ...]] = []
         self.owed_after_all: list[tuple[Any, ...]] = []
@@ -480,8 +482,8 @@ class Effects:
             await driver.execute(_DECIDED, *zip(*self.decisions, strict=True))
         if self.activity:
             await driver.execute(_DONE, *zip(*self.activity, strict=True))
-        if self.moves:
-            await driver.execute(_MOVED, *zip(*self.moves, strict=True))
+        if self.news:
+            await driver.execute(_NEWS, *zip(*self.news, strict=True))
         if self.thanks:
             await driver.execute(_THANKED, *zip(*self.thanks, strict=True))
         opened = [self._row(held) for held in self._cases.values() if held.new]

@@ -216,14 +216,14 @@ async def trace_of(queries: Queries, log: Log, workspace: str, feedback_id: str)
     for one in cases:
         timeline += await queries.timeline(workspace, str(one["id"]))
         notifications += await queries.notifications(workspace, str(one["id"]))
-    moves = await queries.moves(workspace, feedback_id) if feedback is None else []
+    news = await queries.news(workspace, feedback_id) if feedback is None else []
     notifications.sort(key=lambda row: row["created_at"])
     return {
         "feedback": _picked(feedback, _FEEDBACK) if feedback else {"id": feedback_id},
         "routing": _routing(feedback) if feedback else None,
         "case": _picked(cases[-1], _CASE) if cases else None,
         "notifications": [_picked(row, _NOTIFICATION) for row in notifications],
-        "steps": _steps(feedback, decisions, timeline, moves),
+        "steps": _steps(feedback, decisions, timeline, news),
         "dead_letter": None,
     }
 
@@ -264,7 +264,7 @@ def _routing(feedback: Mapping[str, Any]) -> dict[str, Any]:
     return routing
 
 
-def _steps(feedback: Mapping[str, Any] | None, decisions: Any, timeline: Any, moves: Any) -> list[dict[str, Any]]:
+def _steps(feedback: Mapping[str, Any] | None, decisions: Any, timeline: Any, news: Any) -> list[dict[str, Any]]:
     """Over every service, oldest first."""
     steps = []
     if feedback is not None:
@@ -272,12 +272,20 @@ def _steps(feedback: Mapping[str, Any] | None, decisions: Any, timeline: Any, mo
         why = " ".join(reason["text"] for reason in feedback["reasons"] or ())
         steps.append(_step(feedback["routed_at"], "router", f"routed to {feedback['team']}", why))
     steps += [_step(row["at"], "router", row["decision"], row["reason"]) for row in decisions]
-    for row in moves:
-        why = f"{row['source']} {row['work_id']} → {row['name']!r}" + (f" ({row['team']})" if row["team"] else "")
-        steps.append(_step(row["settled_at"], "closer", f"move.{row['outcome']}", why))
+    for row in news:
+        steps.append(_step(row["settled_at"], "closer", *_became(row)))
     for row in timeline:
         steps.append(_step(row["at"], "closer", row["what"], _why(row)) | {"actor": row["actor"]})
     return sorted(steps, key=lambda step: step["at"])
+
+
+def _became(news: Mapping[str, Any]) -> tuple[str, str]:
+    """Of news of a ticket: what, and why."""
+    work = f"{news['source']} {news['work_id']}"
+    if news["kind"] == "moved":
+        return f"move.{news['outcome']}", f"{work} → {news['name']!r}" + (f" ({news['team']})" if news["team"] else "")
+    cases = f", cases: {news['cases']}" if news["cases"] else ""
+    return f"work.{news['outcome']}", f"{work} {news['kind']}{cases}"
 
 
 _NOTIFIED = {"heard": "we heard you", "answered": "here is what we did", "declined": "why not"}

@@ -21,6 +21,8 @@ PASSED_ON = (
     "/v1/erasures",
     "/v1/accounts",
     "/v1/accounts/{path:path}",
+    "/v1/initiatives",
+    "/v1/initiatives/{path:path}",
     "/v1/signals",
     "/v1/signals/{path:path}",
     "/v1/notifications",

@@ -72,10 +72,10 @@ class Queries:
             id=feedback_id,
         )
 
-    async def moves(self, workspace: str, event_id: str) -> Rows:
-        """What became of the news that a ticket was moved; none while it is not settled."""
+    async def news(self, workspace: str, event_id: str) -> Rows:
+        """What became of the news that a ticket was moved, shipped or declined; none while nothing did."""
         return await self.rows(
-            "SELECT * FROM published.moves WHERE workspace = :workspace AND id = CAST(:id AS uuid) AND outcome IS NOT NULL",
+            "SELECT * FROM published.news WHERE workspace = :workspace AND id = CAST(:id AS uuid) AND outcome IS NOT NULL",
             workspace=workspace,
             id=event_id,
         )

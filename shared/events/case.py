@@ -74,8 +74,9 @@ class CaseChanged(BaseModel):
     """From 1, without gaps, per case."""
     at: datetime
     what: str
-    """opened, released (a rule held it back, and does no more), joined, acknowledged, assigned, …, clock.warned, clock.breached, notification.sent, notification.withheld,
-    thanked (praise that follows the case) …"""
+    """opened, released (a rule held it back, and does no more), joined, acknowledged, assigned, …, clock.warned, clock.breached,
+    notification.sent, notification.withheld, thanked (praise that follows the case), work.shipped, work.declined (the work that
+    it came from or waits for, in its own tool) …"""
     state: State
     team: str
     actor: str

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from services.closer.channels.email import FileChannel
+from services.closer.check import check
 from services.closer.forgetting import forgotten, query_without
+from services.closer.news import News
 from services.closer.search import Indexer
 from shared.events.identity import Pseudonyms
 from shared.people import Person
@@ -482,3 +484,35 @@ def test_of_a_value_only_what_is_named_stays() -> None:
 )
 def test_a_query_is_left_as_it_was_but_for_the_names(query: str, left: str) -> None:
     assert query_without(query, {"c-1", "a", "ann@example.com"}) == left
+
+
+async def test_an_initiative_goes_on_without_her_and_news_of_her_issue_reaches_nobody(site: Served) -> None:
+    world = site.world
+    issue = {"source": "jira", "attributes": {"work_id": "JIRA-7"}}
+    asked, others = hers(**issue), feedback(customer={"id": "c-2", "email": "bo@example.com"}, **issue)
+    await world.take(asked, others)
+    case, other = [str((await world.case(one["id"]))["id"]) for one in (asked, others)]
+    body = {"title": "Refunds", "cases": [case, other], "work": [{"source": "jira", "work_id": "JIRA-7"}]}
+    begun = await site.post("/v1/initiatives", body)
+    assert (begun.status_code, begun.json()["waiting"]) == (200, 2)
+    await erase(site, customer="c-zyxwv-1")
+    assert await found_in(world) == {}
+    noted: dict[str, Any] = {"workspace": "default", "decision": "work.noted", "reason": "ended"}
+    noted |= {"id": str(uuid.uuid4()), "type": "work.shipped", "decided_at": "2026-11-23T09:29:59.000Z"}
+    noted["feedback_ids"] = [asked["id"]]
+    await world.send(decision(noted | {"source": "jira", "work_id": "JIRA-7"}))
+    async with world.running():
+        await world.caught_up()
+    in_force = check(world.config)
+    assert await News(world.unit, lambda: in_force).settle()
+    whats = [(await site.get(f"/v1/cases/{one}")).json()["timeline"][-1]["what"] for one in (case, other)]
+    assert whats == ["erased", "work.shipped"]
+    url = f"/v1/initiatives/{begun.json()['id']}"
+    assert (await site.get(url)).json()["waiting"] == 1
+    assert (await site.post(f"{url}/ship", {"answer": "Refunds are quick now."})).status_code == 200
+    mails = site.runtime.settings.data_dir / "mail"
+    await once(deliverer(world, FileChannel(mails, "feedback@example.com")))
+    sent = [path.read_text() for path in mails.glob("*.eml")]
+    assert len(sent) == 2
+    assert all("bo@example.com" in mail for mail in sent), "that we heard him, and the answer"
+    assert await found_in(world) == {}

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from services.closer.check import check
-from services.closer.moves import _SAID, LOOK_FIRST, LOOKED_FOR, Moves, ours
+from services.closer.moves import SAID, ours
+from services.closer.news import LOOK_FIRST, LOOKED_FOR, News
 from shared.events.correction import Corrected
 from shared.topics import CORRECTIONS
 from tests.closer.served import Served, served
@@ -68,13 +69,13 @@ async def heard(world: World, *moves: Mapping[str, Any]) -> None:
 
 async def settled(world: World) -> None:
     found = check(world.config)
-    moves = Moves(world.unit, lambda: found)
-    while await moves.settle():
+    news = News(world.unit, lambda: found)
+    while await news.settle():
         pass
 
 
 async def outcomes(world: World) -> list[str | None]:
-    return [row["outcome"] for row in await world.rows("SELECT outcome FROM closer.move ORDER BY at, id")]
+    return [row["outcome"] for row in await world.rows("SELECT outcome FROM closer.news ORDER BY at, id")]
 
 
 async def taught(world: World) -> list[tuple[str, str]]:
@@ -230,5 +231,5 @@ async def test_another_sources_ticket_of_that_number_stays(world: World) -> None
 async def test_the_ticket_is_found_by_an_index(world: World) -> None:
     async with world.transactions.begin() as driver:
         await driver.execute("SET LOCAL enable_seqscan = off")
-        plan = await driver.fetch(f"EXPLAIN {_SAID}", "default", "desk", "812")
+        plan = await driver.fetch(f"EXPLAIN {SAID}", "default", "desk", "812")
     assert "feedback_work" in str(plan)

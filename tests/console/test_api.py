@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.closer.check import check
-from services.closer.moves import Moves
+from services.closer.news import News
 from services.console.api import trace_of
 from services.console.queries import Queries
 from tests.closer.served import Served, served
@@ -74,7 +74,7 @@ async def test_the_trace_of_a_tickets_move_says_what_became_of_it(closer: Served
     async with world.running():
         await world.caught_up()
     found = check(world.config)
-    assert await Moves(world.unit, lambda: found).settle()
+    assert await News(world.unit, lambda: found).settle()
     trace = await trace_of(Queries(world.database), world.log, "default", str(move["id"]))
     assert [(step["service"], step["what"]) for step in trace["steps"]] == [
         ("router", "work.noted"),

@@ -117,6 +117,7 @@ def ids(deployment: Deployment) -> dict[str, str]:
         "name": "closed_loop_rate",
         "upload_id": _upload(deployment),
         "signal_id": _signal(deployment),
+        "initiative_id": _initiative(deployment, case["id"]),
     }
 
 
@@ -139,6 +140,24 @@ def _signal(deployment: Deployment) -> str:
         assert deployment.http("ingest").post("/v1/feedback", json=body).status_code == 202
     (one,) = deployment.until(lambda: deployment.http("closer").get("/v1/signals").json()["items"])
     return str(one["id"])
+
+
+def _initiative(deployment: Deployment, case: str) -> str:
+    """With a case, and its work shipped in its own tool."""
+    body = {"title": "深色模式 Dark mode", "cases": [case], "work": [{"source": "/jira", "work_id": "JIRA-7"}]}
+    closer = deployment.http("closer")
+    found = closer.post("/v1/initiatives", json=body).json()
+    event = {
+        "specversion": "1.0",
+        "id": "jira-7",
+        "source": "/jira",
+        "type": "work.shipped",
+        "data": {"work_id": "JIRA-7"},
+    }
+    headers = {"Content-Type": "application/cloudevents+json"}
+    assert deployment.http("ingest").post("/v1/events", json=event, headers=headers).status_code == 202
+    deployment.until(lambda: closer.get(f"/v1/initiatives/{found['id']}").json()["shipped_upstream"])
+    return str(found["id"])
 
 
 def _upload(deployment: Deployment) -> str:

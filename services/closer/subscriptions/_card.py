@@ -74,6 +74,8 @@ def reply(step: Step, case: Case, members: Sequence[Member]) -> str | None:
             return f":rotating_light: Overdue: {_clock(step)}.{_called(case.assignee, members)}"
         case "released":
             return f":arrow_forward: Held back no more ({escaped(step.reason)}): {escaped(quote(step.data['because'], WORDS_MAX_CHARS))}."
+        case "work.shipped" | "work.declined":
+            return f":package: {escaped(clean(step.reason))}."
         case "thanked":
             return f":heart: The customer says thank you.{_called(step.private.get('to'), members)}{words}"
         case "resolved" | "declined":

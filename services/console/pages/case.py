@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from services.console.lately import Account, account_lately, did_lately
 from services.console.pages import Site
 from services.console.pages.cases import Asked, cursor
+from services.console.pages.initiatives import initiatives_of
 from services.console.pages.signals import signals_of
 from services.console.queries import Rows
 from services.console.render import query
@@ -197,6 +198,7 @@ async def _shown(
         notifications=await site.queries.notifications(visit.workspace, case_id),
         others=await _others(site, visit, case),
         signals=await signals_of(site, visit.workspace, case_id),
+        initiatives=await initiatives_of(site, visit.workspace, case_id),
         account=account,
         did=did,
         colleagues=sorted(person.email for person in visit.people.of_team(case["team"])),

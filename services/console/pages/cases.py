@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse
 
 from services.console.board import NO_POLICY
 from services.console.pages import Site, back_to
+from services.console.pages.initiatives import waiting_to_be_told
 from services.console.pages.signals import signals_up
 from services.console.queries import Queries, Rows
 from services.console.render import query
@@ -152,6 +153,7 @@ def routes_for(site: Site) -> APIRouter:
             come_from=query(asked.parts),
             bulk_verbs=BULK_VERBS,
             signals=await signals_up(site, visit.workspace, asked.teams_of(visit)),
+            shipped_upstream=await waiting_to_be_told(site, visit.workspace),
         )
 
     @routes.get("/next")

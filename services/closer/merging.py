@@ -1,0 +1,44 @@
+"""A case that goes on in another one: what that one takes over. The merged case's own part is `case.py`'s."""
+
+from datetime import datetime
+
+from services.closer import commands
+from services.closer.case import Case, decide
+from services.closer.notify import another
+from services.closer.store import Effects, Held
+
+
+def joins(
+    effects: Effects,
+    held: Held,
+    before: Case,
+    other: Held,
+    also: tuple[commands.Also, ...],
+    command: commands.Merge | commands.Reopen,
+    actor: str,
+) -> None:
+    """The case that goes on says so too, and owes the customer the answer. `held` was `before` until it was merged."""
+    join = commands.Join(
+        held.first_feedback_id,
+        before.priority,
+        promise=_promise(held, before, other, command, effects.now),
+        merged=before.id,
+        reason=command.reason,
+        also=also,
+    )
+    effects.record(other, decide(other.case, join, effects.now, actor))
+
+
+def _promise(
+    held: Held, before: Case, other: Held, command: commands.Merge | commands.Reopen, now: datetime
+) -> commands.Promise | None:
+    """What a case that is merged into one of imported history brings along: the promise that somebody was given."""
+    own = not another(held.names, other.names)
+    if before.history:
+        return None
+    if isinstance(command, commands.Reopen):
+        return commands.Promise(now, command.snapshot, own=own) if command.snapshot is not None else None
+    if before.clocks is None:
+        return None
+    since = min(before.clocks.running.values(), default=before.opened_at)
+    return commands.Promise(since, before.clocks.snapshot, own=own)

@@ -1,0 +1,97 @@
+"""What is told of a ticket or an issue in its own tool: it was moved to another team, shipped, or declined.
+
+`heard` ● makes a row of such an event, written with its position. `News` settles the rows, one at a time and the oldest first, one
+process at a time (an advisory lock); what follows is `moves`' and `works`' to say, and is written with the row, so it happens once.
+Decisions and routed feedback are two topics: news may come before the feedback that it is about, and is looked at again for a
+while.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from services.closer import metrics, moves, works
+from services.closer.check import InForce
+from services.closer.records import NEWS, Decided, Work, is_uuid
+from services.closer.store import Effects, Unit
+from services.closer.transactions import Driver
+from services.closer.turns import Turns
+from shared.telemetry import get_logger
+
+LOOKED_FOR = timedelta(hours=1)
+"""How long feedback may come after the news that it is about: who reads two topics reads one of them first."""
+LOOK_FIRST = timedelta(seconds=1)
+IDLE_S = 1.0
+_LOCK = 0x4E455753  # "NEWS"
+
+_ALONE = "SELECT pg_try_advisory_xact_lock($1)"
+_DUE = """
+SELECT workspace, id::text, kind, source, work_id, name, name_id, at, heard_at, look_at, outcome,
+    feedback_ids::text[], reached::text[]
+FROM closer.news WHERE look_at <= $1 ORDER BY look_at, at, id LIMIT 1
+"""
+_LOOKED = """
+UPDATE closer.news SET look_at = $3, outcome = $4, team = $5, reached = $6,
+    settled_at = CASE WHEN $4::text IS NOT NULL THEN coalesce(settled_at, $7) END
+WHERE workspace = $1 AND id = $2
+"""
+
+_log = get_logger("closer")
+
+
+class _Look(NamedTuple):
+    outcome: str | None
+    """None: nothing came of it yet."""
+    again: bool
+    """Whether feedback that may still come is of interest."""
+    team: str | None = None
+    reached: Sequence[str] = ()
+
+
+def heard(decided: Decided, work: Work, now: datetime) -> tuple[Any, ...]:
+    """Its row."""
+    received_at = work.received_at or decided.decided_at
+    at = min(work.occurred_at or received_at, received_at)
+    ids = ",".join(sorted({one for one in work.feedback_ids if is_uuid(one)}))
+    about = (work.source, work.work_id, work.team, work.team_id, at, now, f"{{{ids}}}")
+    return decided.workspace, decided.id, NEWS[decided.type], *about
+
+
+class News(Turns):
+    name = "news"
+
+    def __init__(self, unit: Unit, in_force: Callable[[], InForce]) -> None:
+        super().__init__()
+        self._unit = unit
+        self._in_force = in_force
+
+    async def turn(self) -> float:
+        return 0 if await self.settle() else IDLE_S
+
+    async def settle(self) -> bool:
+        """One look at one row, in one transaction; whether there was one."""
+        async with self._unit.work() as (driver, effects):
+            if not await driver.fetchval(_ALONE, _LOCK):
+                return False
+            news = await driver.fetchrow(_DUE, effects.now)
+            if news is None:
+                return False
+            found = await self._look(driver, effects, news)
+            passed = effects.now - news["heard_at"]
+            look_at = effects.now + max(LOOK_FIRST, passed) if found.again else None
+            said = (look_at, found.outcome, found.team, list(found.reached), effects.now)
+            await driver.execute(_LOOKED, news["workspace"], news["id"], *said)
+        if found.outcome not in (None, news["outcome"]):
+            metrics.NEWS.labels(news["kind"], found.outcome).inc()
+            told = {name: news[name] for name in ("source", "work_id", "name", "name_id")}
+            _log.info(f"work.{news['kind']}", news=news["id"], team=found.team, outcome=found.outcome, **told)
+        return True
+
+    async def _look(self, driver: Driver, effects: Effects, news: Mapping[str, Any]) -> _Look:
+        last = effects.now - news["heard_at"] >= LOOKED_FOR
+        if news["kind"] == "moved":
+            team = moves.ours(news, self._in_force().known_as)
+            outcome = await moves.settled(self._unit, driver, effects, news, team) or ("nothing" if last else None)
+            return _Look(outcome, outcome is None, team)
+        reached, outcome = await works.look(self._unit, driver, effects, news)
+        return _Look(outcome or ("nothing" if last else None), not last, None, reached)
