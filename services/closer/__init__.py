@@ -18,7 +18,8 @@ passed; `notify` says what the customer is owed, `render` puts it in words, `del
 `destinations`, `addresses` and `outbound`) and `callbacks` takes what they press; `digests` counts what a period (`periods`)
 came to, `digest` is that and `digest_mail` says it; `thanks` says whose work a customer praises; `page` and `answers` are the customer's
 side, `api` (with `lists`, `deliveries` and `digest_api`) is the team's. `accounts` are what is known of their companies, `activity` what
-they did. What comes too often: `signals` defines it, `counting` notes it with the effect, `filling` counts what there was before,
+they did. `initiatives` are changes that answer many cases, `shipping` answers them (with `merging`), `initiative_api` takes what people do to
+them; `news` is what is told of tickets in their own tools, `moves` and `works` what follows. What comes too often: `signals` defines it, `counting` notes it with the effect, `filling` counts what there was before,
 `windows` and `rates` say how much is much, `signaller` has `judging` raise and pass it, `signal_lists` shows it. `corrections` and
 `reowning` are people's word against the router's; `rotas` says whose turn it is, `gone` what becomes of a team that goes. `erasures` takes
 the wish of somebody to be erased, `erasing` does it, `forgetting` says what stays, `erased` knows what comes of them later. Who

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from services.closer.shown import InitiativeCasePage, InitiativePage, InitiativeWhole
 from tests.closer.served import served
 from tests.closer.test_two_customers import ANN, KIM, WEI, Desk
 from tests.closer.world import World
@@ -28,7 +29,9 @@ async def begun(desk: Desk, *cases: str, **body: Any) -> str:
 
 
 async def one(desk: Desk, initiative: str) -> dict[str, Any]:
-    return dict((await desk.api.get(f"/v1/initiatives/{initiative}")).json())
+    found = dict((await desk.api.get(f"/v1/initiatives/{initiative}")).json())
+    InitiativeWhole.model_validate(found)
+    return found
 
 
 async def changed(desk: Desk, initiative: str, **body: Any) -> int:
@@ -153,6 +156,7 @@ async def _all(desk: Desk, path: str, **params: str) -> list[dict[str, Any]]:
     found, cursor = list[dict[str, Any]](), dict[str, str]()
     while True:
         page = (await desk.api.get(path, limit="1", **params, **cursor)).json()
+        (InitiativeCasePage if path.endswith("/cases") else InitiativePage).model_validate(page)
         found += page["items"]
         if page["next_cursor"] is None:
             return found

@@ -71,7 +71,7 @@ def test_a_ticket_that_is_moved_takes_its_case_along_and_teaches(deployment: Dep
     noted = "moved in zendesk-eu to '99', which is nobody here"
     deployment.until(lambda: noted in closer.get(f"/v1/cases/{case['id']}").text)
     assert closer.get(f"/v1/cases/{case['id']}").json()["team"] == "sales"
-    assert "closer_moves_total" in closer.get("/metrics").text
+    assert "closer_news_total" in closer.get("/metrics").text
 
 
 def _posts(deployment: Deployment, kind: str, event: dict[str, Any], detail: dict[str, Any]) -> dict[str, Any]:

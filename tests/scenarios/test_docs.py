@@ -104,7 +104,15 @@ def _env() -> dict[str, str]:
 
 # ── every command of the pages for those who run it ──
 
-PAGES = ("README.md", "docs/operate.md", "docs/files.md", "docs/accounts.md", "docs/subscribe.md", "docs/privacy.md")
+PAGES = (
+    "README.md",
+    "docs/operate.md",
+    "docs/files.md",
+    "docs/accounts.md",
+    "docs/initiatives.md",
+    "docs/subscribe.md",
+    "docs/privacy.md",
+)
 NOT_HERE: dict[str, str] = {
     r"make up\b": "builds a machine's own .venv, and is `flywheel up`, which all of this runs against",
     r"make test\b": "is what runs this",
