@@ -31,7 +31,7 @@ from shared.telemetry import get_logger
 from shared.web.problems import Problem, invalid_field, not_found
 from shared.web.routes import answers
 
-MAX_CASES = 5_000
+MAX_CASES = 2_000
 """Of one initiative: they are answered in one transaction."""
 MAX_AT_ONCE = 1_000
 MAX_WORK = 50

@@ -21,6 +21,8 @@ from shared.events.signal import SignalChanged, TagCount
 from tests.closer.served import Served, served
 from tests.closer.test_page import routed_back, token_of
 from tests.closer.test_tell import once
+from tests.closer.test_two_customers import Desk
+from tests.closer.test_works import ended, heard
 from tests.closer.world import START, World, feedback
 from tests.hook_server import Reply
 from tests.slack_server import CHANNEL, SIGNING_SECRET, TOKEN, Message, SlackServer, pressed, signed
@@ -252,6 +254,14 @@ async def test_a_team_is_told_that_its_customer_cannot_be(api: Served, slack: Sl
     await settle(api)
     (card,) = slack.cards
     assert slack.thread(card)[1:] == [":warning: The customer is not told: no-address."]
+
+
+async def test_work_that_was_shipped_is_said_in_the_thread(api: Served, slack: SlackServer) -> None:
+    await opened(api, source="jira", attributes={"work_id": "JIRA<7>"})
+    await heard(Desk(api), ended(work_id="JIRA<7>"))
+    await settle(api)
+    (card,) = slack.cards
+    assert slack.thread(card) == [":package: JIRA&lt;7&gt; was shipped in jira."]
 
 
 async def test_a_warning_comes_before_the_breach_and_the_card_shows_what_is_overdue(
