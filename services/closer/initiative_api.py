@@ -263,9 +263,11 @@ class _Verbs:
 
     async def change(self, principal: Principal, identity: str, body: InitiativeChange) -> None:
         async with self._held(principal, identity) as (driver, effects, one, who):
-            given = {name: getattr(body, name) for name in body.model_fields_set - {"work"}}
-            if given.get("title", "") is None:
-                raise invalid_field("title", "cannot be taken away")
+            given = {name: getattr(body, name) for name in body.model_fields_set}
+            for name in ("title", "work"):
+                if name in given and given[name] is None:
+                    raise invalid_field(name, "cannot be null")
+            given.pop("work", None)
             await initiatives.is_now(driver, one._replace(**given))
             if body.work is not None:
                 await initiatives.names_work(driver, one, [(work.source, work.work_id) for work in body.work])

@@ -1,5 +1,6 @@
 """An initiative: one change answers many cases, and every customer is told once."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -120,12 +121,23 @@ async def test_the_answer_may_be_prepared_changed_and_taken_back(desk: Desk) -> 
         ANSWER["answer"],
         [{"source": "jira", "work_id": "JIRA-7", "upstream": None}],
     )
+    assert [await changed(desk, initiative, **{name: None}) for name in ("title", "work")] == [422, 422]
     assert await changed(desk, initiative, answer=None) == 200
     assert (await one(desk, initiative))["answer"] is None
     assert await changed(desk, initiative, answer="It is there.") == 200
     await desk.mails()
     await shipped(desk, initiative, {})
     assert "It is there." in (await desk.mails())["ann@example.com"]
+
+
+async def test_pressed_by_several_at_once_it_is_shipped_once(desk: Desk) -> None:
+    first = await desk.opened(ANN, "Dark mode?")
+    initiative = await begun(desk, first, await desk.opened(ANN, "Too bright.", theme="looks"))
+    await desk.mails()
+    pressed = await asyncio.gather(*(desk.api.post(f"/v1/initiatives/{initiative}/ship", ANSWER) for _ in range(5)))
+    assert [answer.status_code for answer in pressed] == [200] * 5
+    assert [step["what"] for step in (await one(desk, initiative))["steps"]].count("shipped") == 1
+    assert set(await desk.mails()) == {"ann@example.com"}
 
 
 async def test_a_case_may_be_taken_out_again(desk: Desk) -> None:

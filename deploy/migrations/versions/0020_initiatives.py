@@ -11,7 +11,7 @@ Nothing here names a customer; `answer` is what many of them get to read.
 from alembic import op
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
