@@ -304,6 +304,8 @@ def _is_taken_notice_of(command: Command, actor: str) -> bool:
             return not command.reason
         case Note():
             return not command.heard
+        case Upstream():
+            return False
         case _:
             return actor not in (SYSTEM, CUSTOMER)
 

@@ -13,7 +13,7 @@ from services.closer.news import LOOK_FIRST, LOOKED_FOR, News
 from tests.closer.served import served
 from tests.closer.test_initiatives import ANSWER, begun, changed, one, shipped
 from tests.closer.test_two_customers import ANN, WEI, Desk
-from tests.closer.world import World, config_with, decision
+from tests.closer.world import World, config_with, decision, feedback
 
 JIRA_7 = [{"source": "jira", "work_id": "JIRA-7"}]
 ON_JIRA_7 = {"source": "jira", "attributes": {"work_id": "JIRA-7"}}
@@ -246,3 +246,17 @@ async def test_one_work_may_stand_for_several_initiatives(desk: Desk) -> None:
     await heard(desk, ended())
     assert set(await desk.mails()) == {"ann@example.com", "wei@example.cn"}
     assert sorted([(await done(desk, one_of))[-1][2] for one_of in both]) in (["1", "1"], ["0", "2"])
+
+
+async def test_what_a_rule_holds_back_is_held_until_its_initiative_is_shipped(desk: Desk) -> None:
+    hold = {"until": "2026-11-24T09:00:00.000Z", "because": "planned maintenance"}
+    value = feedback(customer=ANN, **ON_JIRA_7)
+    value["routing"]["held"] = hold
+    await desk.api.world.take(value)
+    ann = str((await desk.api.world.case(value["id"]))["id"])
+    await heard(desk, ended(minute=1))
+    assert "released" not in await steps(desk, ann)
+    await begun(desk, ann, work=JIRA_7, **ANSWER)
+    await heard(desk, ended(minute=2))
+    assert (await desk.case(ann))["state"] == "resolved"
+    assert "released" in await steps(desk, ann)
