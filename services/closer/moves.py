@@ -2,7 +2,7 @@
 
 What is done is what a person's `reassign` does, in the name of the source; the words that are learnt from are those of the ticket
 that was moved, which may have joined another one's case. Of several moves of a ticket the last one by the tool's own time counts,
-whichever is heard of first. A case that has ended stays where it is, and its words teach all the same. Nothing is ever written to
+whichever is heard of first, and what tells of the team that it had already (somebody of it took the ticket) is no move. A case that has ended stays where it is, and its words teach all the same. Nothing is ever written to
 the tool, so no move of ours comes back as one; and where somebody's own automation carries one back, the case is there already.
 """
 
@@ -17,12 +17,12 @@ from services.closer.transactions import Driver
 from shared.folding import fold
 
 _LATER = """
-SELECT EXISTS (SELECT FROM closer.news WHERE workspace = $1 AND source = $2 AND work_id = $3 AND (at, id) > ($4, $5)
-    AND look_at IS NULL AND team IS NOT NULL)
+SELECT EXISTS (SELECT FROM closer.news WHERE workspace = $1 AND source = $2 AND work_id = $3
+    AND (at, heard_at, id) > ($4, $5, $6) AND look_at IS NULL AND team IS NOT NULL)
 """
 _BEFORE = """
-SELECT team FROM closer.news WHERE workspace = $1 AND source = $2 AND work_id = $3 AND (at, id) < ($4, $5)
-    AND look_at IS NULL AND team IS NOT NULL ORDER BY at DESC, id DESC LIMIT 1
+SELECT team FROM closer.news WHERE workspace = $1 AND source = $2 AND work_id = $3 AND kind = 'moved'
+    AND (at, heard_at, id) < ($4, $5, $6) AND look_at IS NULL ORDER BY at DESC, heard_at DESC, id DESC LIMIT 1
 """
 # As the index `feedback_work` has it. Of each case the ticket's first words: what came later joined it whatever it said.
 SAID = """
@@ -45,7 +45,7 @@ async def settled(
 ) -> str | None:
     """What became of it, `team` being whose it is now; None: nothing of that ticket is here."""
     ticket = (move["workspace"], move["source"], move["work_id"])
-    place = (*ticket, move["at"], move["id"])
+    place = (*ticket, move["at"], move["heard_at"], move["id"])
     if await driver.fetchval(_LATER, *place):
         return "overtaken"
     said = await driver.fetch(SAID, *ticket)
@@ -57,6 +57,9 @@ async def settled(
     if team is None:
         _note(effects, [held for held, _ in going], move)
         return "unknown"
+    before = await driver.fetchval(_BEFORE, *place)
+    if before == team:
+        return "there"
     moved = [(held, said_in) for held, said_in in going if held.case.team != team]
     for held, said_in in moved:
         reassign = Reassign(team, reason=f"moved in {move['source']}")
@@ -66,7 +69,7 @@ async def settled(
         return "moved" if moved else "there"
     last = max(said, key=lambda row: row["case_id"] or "")
     ended = found.get(last["case_id"])
-    was = await driver.fetchval(_BEFORE, *place) or (ended.case.team if ended is not None else last["team"])
+    was = before or (ended.case.team if ended is not None else last["team"])
     if was == team:
         return "there"
     if ended is not None:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,31 @@ async def test_the_ticket_is_found_by_an_index(world: World) -> None:
         await driver.execute("SET LOCAL enable_seqscan = off")
         plan = await driver.fetch(f"EXPLAIN {SAID}", "default", "desk", "812")
     assert "feedback_work" in str(plan)
+
+
+async def test_who_takes_a_ticket_within_the_team_that_has_it_moves_nothing(world: World, closer: Served) -> None:
+    """Tools tell of that as of a move; and meanwhile somebody here may have said better whose it is."""
+    value = said()
+    await world.take(value)
+    await heard(world, moved(minute=1))
+    case = await world.case(value["id"])
+    assert (await closer.post(f"/v1/cases/{case['id']}/reassign", {"team": "product"})).status_code == 200
+    await heard(world, moved(minute=5))
+    assert (await world.case(value["id"]))["team"] == "product"
+    assert [team for _, team in await taught(world)] == ["sales", "product"]
+    assert await outcomes(world) == ["moved", "there"]
+    # Through a team that is nobody here it is a move again.
+    await heard(world, moved("Tier 2", minute=6))
+    await heard(world, moved(minute=7))
+    assert (await world.case(value["id"]))["team"] == "sales"
+
+
+async def test_of_two_moves_at_one_time_the_last_that_is_heard_counts(world: World) -> None:
+    """Some tools tell the time in minutes."""
+    value = said()
+    await world.take(value)
+    ids = sorted(str(uuid.uuid4()) for _ in range(2))
+    await heard(world, moved(minute=1, id=ids[1]))
+    world.clock.advance(timedelta(seconds=2))
+    await heard(world, moved(None, minute=1, id=ids[0], team_id="77"))
+    assert (await world.case(value["id"]))["team"] == "product"

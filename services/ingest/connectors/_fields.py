@@ -17,7 +17,8 @@ ID_MAX_CHARS = 100
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*\Z")
 _SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?\Z")
 _STAMP = re.compile(r"[0-9]{1,13}\Z")
-_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?\Z", re.ASCII)
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?\Z", re.ASCII)
+"""To the second, or to the minute as Zendesk's placeholders write it."""
 _MORE_THAN_MICROSECONDS = re.compile(r"(\.\d{6})\d+")
 _YEAR_10000 = 253_402_300_800
 _MILLISECONDS_FROM = 100_000_000_000
@@ -223,7 +224,7 @@ def each_of(items: Iterable[Any], read: Callable[[Any], Sequence[Draft] | Ignore
 
 
 def moved(
-    which: str,
+    which: str | None,
     work_id: str,
     *,
     team: str | None = None,
@@ -231,10 +232,11 @@ def moved(
     at: str | None = None,
     url: str | None = None,
 ) -> list[Draft]:
-    """A ticket has another team now. `which` names this move of it; `work_id` is the ticket as its feedback's attributes
-    name it (`ticket_id`, `conversation_id` or `work_id`)."""
+    """A ticket has another team now. `which` names this move of it, None where nothing does: then each is new, and one that comes
+    again finds the ticket there already. `work_id` is the ticket as its feedback's attributes name it (`ticket_id`,
+    `conversation_id` or `work_id`)."""
     body = {"work_id": work_id, "team": team, "team_id": team_id, "occurred_at": at, "url": url}
-    return [Draft(f"moved/{work_id}/{which}", present(body), WORK_MOVED)]
+    return [Draft(f"moved/{work_id}/{which}" if which else "", present(body), WORK_MOVED)]
 
 
 def review_delivery(which: str, stars: Sequence[Any], *words: str | None) -> str:

@@ -143,18 +143,21 @@ def _rated(payload: Mapping[str, Any], survey: Mapping[str, Any], source: Source
 
 
 def _regrouped(payload: Mapping[str, Any], source: Source) -> Sequence[Draft] | Ignored:
-    changes = [object_in(one, "team_id") for one in objects_in(payload, "changed_attributes") if "team_id" in one]
-    if not changes:
+    changed = {name: object_in(one, name) for one in objects_in(payload, "changed_attributes") for name in one}
+    if "team_id" not in changed:
         return Ignored("not feedback: conversation_updated")
-    team_id, team = id_of(changes[0].get("current_value")), object_in(object_in(payload, "meta"), "team")
+    team_id, team = id_of(changed["team_id"].get("current_value")), object_in(object_in(payload, "meta"), "team")
     if not team_id:
         return Ignored("a conversation that has no team any more")
-    number, at = id_of(payload.get("id")), time_of(payload.get("updated_at"))
+    # The conversation is read again when the webhook is made, and may have been saved once more: the change has its own time.
+    changed_at = iso_time(changed.get("updated_at", {}).get("current_value"))
+    number, at = id_of(payload.get("id")), changed_at or time_of(payload.get("updated_at"))
     if not number:
         raise Unreadable("a conversation without an id")
     name = text_of(team.get("name")) if id_of(team.get("id")) == team_id else None
-    which = f"{team_id}/{at or id_of(changes[0].get('previous_value'))}"
-    return moved(which, number, team=name, team_id=team_id, at=at, url=_link(payload, number, source))
+    return moved(
+        f"{team_id}/{at}" if at else None, number, team=name, team_id=team_id, at=at, url=_link(payload, number, source)
+    )
 
 
 def _link(payload: Mapping[str, Any], number: str | None, source: Source) -> str | None:

@@ -154,7 +154,7 @@ def _body(fields: HandWritten, number: str) -> dict[str, Any]:
 
 def _regrouped(group: str | None, group_id: str | None, number: str, body: Mapping[str, Any]) -> Sequence[Draft]:
     group, at = group or text_of(body["attributes"].get("group_name")), body.get("occurred_at")
-    which = f"{group_id or digest_of(group or '')}/{at or ''}"
+    which = f"{group_id or digest_of(group or '')}/{at}" if at else None
     return moved(which, number, team=group, team_id=group_id, at=at, url=body.get("url"))
 
 

@@ -134,12 +134,11 @@ def _moved(payload: Mapping[str, Any], issue: Mapping[str, Any]) -> Sequence[Dra
         return Ignored(f"neither completed nor canceled: {name or kind}")
     if kind == "canceled" and "duplicate" in name.lower():
         return Ignored("canceled as a duplicate: the work is another issue's")
-    work_id, which = _identifier(issue), id_of(issue.get("id"))
-    if not work_id or not which:
+    names, which = _identifiers(issue), id_of(issue.get("id"))
+    if not names or not which:
         raise Unreadable("an issue without its identifier and id")
     when = iso_time(issue.get(_ENDED[kind])) or iso_time(issue.get("updatedAt"))
     body = {
-        "work_id": work_id,
         "title": text_of(issue.get("title")),
         "url": text_of(payload.get("url")) or text_of(issue.get("url")),
         "occurred_at": when,
@@ -152,19 +151,28 @@ def _moved(payload: Mapping[str, Any], issue: Mapping[str, Any]) -> Sequence[Dra
             }
         ),
     }
-    return [Draft(f"{kind}/{which}/{when or ''}", present(body), _KINDS[kind])]
+    delivery, known = f"{kind}/{which}/{when or ''}", present(body)
+    return [
+        Draft(f"{delivery}/{name}" if before else delivery, {"work_id": name} | known, _KINDS[kind])
+        for before, name in enumerate(names)
+    ]
 
 
 def _regrouped(payload: Mapping[str, Any], issue: Mapping[str, Any]) -> Sequence[Draft]:
     """A team has states of its own: with the team the state is another as a rule, and neither completed nor canceled here."""
     team, at = object_in(issue, "team"), iso_time(issue.get("updatedAt"))
-    name, key, before = text_of(team.get("name")), text_of(team.get("key")), issue.get("previousIdentifiers")
-    named = list(map(text_of, before if isinstance(before, list) else [])) or [_identifier(issue)]
-    works = [one for one in named if one]
+    name, key, works = text_of(team.get("name")), text_of(team.get("key")), _identifiers(issue)
     if not (name or key) or not works:
         raise Unreadable("an issue without its team and identifier")
     url = text_of(payload.get("url")) or text_of(issue.get("url"))
     return [one for work in works for one in moved(f"{key}/{at}", work, team=name, team_id=key, at=at, url=url)]
+
+
+def _identifiers(issue: Mapping[str, Any]) -> list[str]:
+    """What it is called, and what it was called in the teams that had it before: whoever waits for it may know it by those."""
+    before = issue.get("previousIdentifiers")
+    names = [_identifier(issue), *map(text_of, before if isinstance(before, list) else [])]
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def _identifier(issue: Mapping[str, Any]) -> str | None:

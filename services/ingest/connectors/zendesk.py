@@ -234,9 +234,8 @@ def _trigger(payload: Mapping[str, Any]) -> Sequence[Draft] | Ignored:
         raise Unreadable("neither an event nor a trigger's JSON: no ticket_id")
     group = text_of(fields.take("moved_to"))
     if group:
-        updated = fields.take("updated_at", "ticket_updated_at")
-        at = iso_time(updated)
-        return moved(f"{digest_of(group)}/{text_of(updated) or ''}", number, team=group, at=at)
+        at = iso_time(fields.take("updated_at", "ticket_updated_at"))
+        return moved(f"{digest_of(group)}/{at}" if at else None, number, team=group, at=at)
     requester = object_in(flat, "requester")
     fields.take("requester")
     body: dict[str, Any] = {
