@@ -2,7 +2,8 @@
 
 What is done is what a person's `reassign` does, in the name of the source; the words that are learnt from are those of the ticket
 that was moved, which may have joined another one's case. Of several moves of a ticket the last one by the tool's own time counts,
-whichever is heard of first, and what tells of the team that it had already (somebody of it took the ticket) is no move. A case that has ended stays where it is, and its words teach all the same. Nothing is ever written to
+whichever is heard of first; what tells of the team that it had already (somebody of it took the ticket) is no move; and who was
+given the case here after it keeps it. A case that has ended stays where it is, and its words teach all the same. Nothing is ever written to
 the tool, so no move of ours comes back as one; and where somebody's own automation carries one back, the case is there already.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 from services.closer.case import decide
 from services.closer.commands import Correct, Note, Reassign
 from services.closer.corrections import was_for
+from services.closer.shipping import gather
 from services.closer.store import Effects, Held, Unit
 from services.closer.transactions import Driver
 from shared.folding import fold
@@ -30,6 +32,11 @@ SELECT DISTINCT ON (case_id) case_id::text, id::text AS feedback_id, value->'rou
 WHERE workspace = $1 AND value->>'source' = $2 AND coalesce(value->'attributes'->>'ticket_id',
     value->'attributes'->>'conversation_id', value->'attributes'->>'work_id') = $3
 ORDER BY case_id, received_at, id
+"""
+
+_GIVEN_SINCE = """
+SELECT DISTINCT case_id::text FROM closer.timeline
+WHERE case_id = ANY ($1::uuid[]) AND what = 'reassigned' AND actor NOT IN ('system', $2) AND at > $3
 """
 
 
@@ -51,24 +58,31 @@ async def settled(
     said = await driver.fetch(SAID, *ticket)
     if not said:
         return None
-    found = await unit.cases.by_id(driver, [row["case_id"] for row in said if row["case_id"] is not None])
-    cases = [(found.get(row["case_id"]), row["feedback_id"]) for row in said]
-    going = [(held, said_in) for held, said_in in cases if held is not None and held.case.unfinished]
+    asked = sorted(row["case_id"] for row in said if row["case_id"] is not None)
+    cases = await gather(unit, driver, move["workspace"], asked)
+    words = {
+        cases.onward[row["case_id"]]: row["feedback_id"] for row in reversed(said) if row["case_id"] in cases.onward
+    }
+    going = [held for held in cases.going_on if held.case.unfinished]
     if team is None:
-        _note(effects, [held for held, _ in going], move)
+        _note(effects, going, move)
         return "unknown"
     before = await driver.fetchval(_BEFORE, *place)
     if before == team:
         return "there"
-    moved = [(held, said_in) for held, said_in in going if held.case.team != team]
-    for held, said_in in moved:
-        reassign = Reassign(team, reason=f"moved in {move['source']}")
-        effects.record(held, decide(held.case, reassign, effects.now, move["source"]))
-        await was_for(driver, effects, move["workspace"], said_in, team, move["source"])
+    moved = [held for held in going if held.case.team != team]
+    if moved:
+        given = await _given_since(driver, moved, move)
+        for held in moved:
+            if held.case.id not in given:
+                reassign = Reassign(team, reason=f"moved in {move['source']}")
+                effects.record(held, decide(held.case, reassign, effects.now, move["source"]))
+                await was_for(driver, effects, move["workspace"], words[held.case.id], team, move["source"])
+        return "moved" if len(given) < len(moved) else "overtaken"
     if going:
-        return "moved" if moved else "there"
+        return "there"
     last = max(said, key=lambda row: row["case_id"] or "")
-    ended = found.get(last["case_id"])
+    ended = cases.held.get(cases.onward.get(last["case_id"], ""))
     was = before or (ended.case.team if ended is not None else last["team"])
     if was == team:
         return "there"
@@ -77,6 +91,12 @@ async def settled(
         effects.record(ended, decide(ended.case, correct, effects.now, move["source"]))
     await was_for(driver, effects, move["workspace"], last["feedback_id"], team, move["source"])
     return "taught"
+
+
+async def _given_since(driver: Driver, cases: Sequence[Held], move: Mapping[str, Any]) -> set[str]:
+    """Those that somebody has given to a team after the move, which is heard of late."""
+    rows = await driver.fetch(_GIVEN_SINCE, [held.case.id for held in cases], move["source"], move["at"])
+    return {row["case_id"] for row in rows}
 
 
 def _note(effects: Effects, cases: Sequence[Held], move: Mapping[str, Any]) -> None:

@@ -88,7 +88,8 @@ class News(Turns):
         return True
 
     async def _look(self, driver: Driver, effects: Effects, news: Mapping[str, Any]) -> _Look:
-        last = effects.now - news["heard_at"] >= LOOKED_FOR
+        # By when it was to be looked at: after a pause of ours the feedback is not read yet.
+        last = news["look_at"] - news["heard_at"] >= LOOKED_FOR
         if news["kind"] == "moved":
             team = moves.ours(news, self._in_force().known_as)
             outcome = await moves.settled(self._unit, driver, effects, news, team) or ("nothing" if last else None)

@@ -59,7 +59,8 @@ ON CONFLICT (id) DO UPDATE SET wanted = greatest(d.wanted, excluded.wanted),
     due_at = coalesce(d.due_at, $14 + $15::interval)
 """
 # The rows of what waits are few beside those of what was told, and have an index of their own. Nothing of a case that is held
-# was tried yet. What was said in it stands on its timeline.
+# was tried yet. What was said in it stands on its timeline. An erasure holds what was said before it asks for the case, and we the
+# case: what it has is passed over, since of that nobody is told.
 _LET_GO = """
 WITH said AS (
     SELECT workspace, (convert_from(data, 'UTF8')::jsonb->>'feedback_id')::uuid AS id
@@ -69,8 +70,10 @@ WITH said AS (
     WHERE due_at > $2 AND status = 'pending' AND attempts = 0
       AND (case_id = ANY ($1::uuid[]) OR (workspace, feedback_id) IN (SELECT workspace, id FROM said))
 )
-UPDATE closer.feedback f SET kept_at = $2 FROM said
-WHERE f.workspace = said.workspace AND f.id = said.id AND f.kept_at > $2
+UPDATE closer.feedback f SET kept_at = $2 FROM (
+    SELECT workspace, id FROM closer.feedback JOIN said USING (workspace, id) WHERE kept_at > $2
+    FOR UPDATE OF feedback SKIP LOCKED) AS free
+WHERE f.workspace = free.workspace AND f.id = free.id
 """
 
 

@@ -12,6 +12,7 @@ from services.closer.check import check
 from services.closer.moves import SAID, ours
 from services.closer.news import LOOK_FIRST, LOOKED_FOR, News
 from shared.events.correction import Corrected
+from shared.events.envelope import rfc3339
 from shared.topics import CORRECTIONS
 from tests.closer.served import Served, served
 from tests.closer.world import World, config_with, decision, feedback
@@ -59,6 +60,12 @@ def moved(team: str | None = "Billing EU", ticket: str = "812", minute: int = 0,
         "occurred_at": f"2026-11-23T09:{minute:02d}:00Z",
     }
     return value | changes
+
+
+def after(world: World, minutes: int) -> dict[str, Any]:
+    """When it was moved, so many minutes from now on."""
+    at = rfc3339(world.clock.now() + timedelta(minutes=minutes))
+    return {"occurred_at": at, "received_at": at}
 
 
 async def heard(world: World, *moves: Mapping[str, Any]) -> None:
@@ -248,9 +255,47 @@ async def test_who_takes_a_ticket_within_the_team_that_has_it_moves_nothing(worl
     assert [team for _, team in await taught(world)] == ["sales", "product"]
     assert await outcomes(world) == ["moved", "there"]
     # Through a team that is nobody here it is a move again.
-    await heard(world, moved("Tier 2", minute=6))
-    await heard(world, moved(minute=7))
+    await heard(world, moved("Tier 2", minute=6), moved(**after(world, minutes=7)))
     assert (await world.case(value["id"]))["team"] == "sales"
+
+
+async def test_a_move_that_is_heard_of_late_undoes_nothing_that_somebody_decided_after_it(
+    world: World, closer: Served
+) -> None:
+    value = said()
+    await world.take(value)
+    case = await world.case(value["id"])
+    assert (await closer.post(f"/v1/cases/{case['id']}/reassign", {"team": "product"})).status_code == 200
+    await heard(world, moved(minute=1))
+    assert (await world.case(value["id"]))["team"] == "product"
+    assert ([team for _, team in await taught(world)], await outcomes(world)) == (["product"], ["overtaken"])
+    await heard(world, moved("Tier 2", **after(world, minutes=1)), moved(**after(world, minutes=2)))
+    assert (await world.case(value["id"]))["team"] == "sales"
+
+
+async def test_a_case_that_was_merged_goes_along_where_it_goes_on(world: World, closer: Served) -> None:
+    first, second = said("812", text="Once."), said("813", customer={"id": "c-2"}, text="Twice.")
+    await world.take(first, second)
+    merged, other = await world.case(first["id"]), await world.case(second["id"])
+    answer = await closer.post(f"/v1/cases/{merged['id']}/merge", {"into": str(other["id"])})
+    assert answer.status_code == 200, answer.text
+    await heard(world, moved())
+    assert (await world.case(second["id"]))["team"] == "sales"
+    assert (await taught(world), await outcomes(world)) == ([(first["id"], "sales")], ["moved"])
+
+
+async def test_news_is_not_given_up_because_nobody_looked_for_an_hour(world: World) -> None:
+    """After such a pause it is looked at before its feedback has been read."""
+    await world.send(decision(moved()))
+    async with world.running():
+        await world.caught_up()
+    world.clock.advance(LOOKED_FOR * 2)
+    await settled(world)
+    value = said()
+    await world.take(value)
+    world.clock.advance(LOOKED_FOR * 2)
+    await settled(world)
+    assert ((await world.case(value["id"]))["team"], await outcomes(world)) == ("sales", ["moved"])
 
 
 async def test_of_two_moves_at_one_time_the_last_that_is_heard_counts(world: World) -> None:

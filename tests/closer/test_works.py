@@ -218,9 +218,10 @@ async def test_feedback_that_comes_after_the_news_of_its_work_hears_of_it(desk: 
 
 async def test_of_work_that_nobody_waits_for_nothing_comes(desk: Desk) -> None:
     await heard(desk, ended())
-    assert await outcomes(desk) == [None]
-    desk.api.world.clock.advance(LOOKED_FOR)
-    await settled(desk)
+    for _ in range(2):  # the first look is never the last one
+        assert await outcomes(desk) == [None]
+        desk.api.world.clock.advance(LOOKED_FOR)
+        await settled(desk)
     assert await outcomes(desk) == ["nothing"]
     # But who names it afterwards sees that it is there, and sends nothing by that alone.
     initiative = await begun(desk, await desk.opened(ANN, "Dark?"), work=JIRA_7, **ANSWER)

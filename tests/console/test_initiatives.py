@@ -85,6 +85,24 @@ async def test_an_answer_that_is_saved_is_sent_when_the_work_is_shipped(site: Co
     assert [(row["state"], row["answer"]) for row in found] == [("resolved", "It is there.")]
 
 
+async def test_an_answer_that_was_emptied_is_not_sent(site: Console) -> None:
+    visitor, place = await begun(site, await opened(site, "Dark mode?", "ann"))
+    await visitor.post(f"{place}/answer", {"verb": "prepare", "answer": "It is there.", "language": "en"})
+    answer = await visitor.post(f"{place}/answer", {"verb": "ship", "answer": " ", "language": "en"})
+    assert (answer.status_code, 'role="alert"' in answer.text) == (422, True)
+    states = await site.world.rows("SELECT DISTINCT state FROM closer.case")
+    assert [row["state"] for row in states] == ["open"]
+
+
+async def test_a_case_that_was_merged_twice_waits_as_the_last_one_does(site: Console) -> None:
+    first, second, third = [await opened(site, "Dark mode?", one) for one in ("ann", "bo", "cy")]
+    visitor, place = await begun(site, first)
+    for one, into in ((first, second), (second, third)):
+        assert (await visitor.post(f"/cases/{one}/merge", {"into": into})).status_code == 303
+    await heard(site)
+    assert "shipped upstream: 1 customers wait to be told" in (await visitor.get(place)).text
+
+
 async def test_what_is_refused_comes_back_with_what_was_typed(site: Console) -> None:
     visitor, place = await begun(site)
     for path, form, typed in (
@@ -98,6 +116,8 @@ async def test_what_is_refused_comes_back_with_what_was_typed(site: Console) -> 
         assert 'role="alert"' in answer.text
         assert typed in answer.text
     assert (await visitor.post(f"{place}/nothing")).status_code == 404
+    for case in ("../../../accounts/acme", "a\x01b", "x" * 5_000, ""):
+        assert (await visitor.post(f"{place}/take_out", {"case": case})).status_code == 404, case
     assert (await visitor.get("/initiatives", page="0")).status_code == 400
     assert (await visitor.get("/initiatives/00000000-0000-4000-8000-000000000000")).status_code == 404
 

@@ -71,11 +71,18 @@ INITIATIVES = (
     FROM closer.initiative_work w LEFT JOIN LATERAL (
         SELECT kind, at FROM closer.news n WHERE n.workspace = w.workspace AND n.source = w.source AND n.work_id = w.work_id
             AND n.kind <> 'moved' ORDER BY n.at DESC, n.id DESC LIMIT 1) AS n ON true""",
-    # A case that was merged waits as the one does in which it goes on.
+    # A case that was merged waits as the one does in which it goes on, after so many merges as are followed.
     """CREATE VIEW published.initiative_cases AS SELECT i.workspace, i.initiative_id, i.case_id, c.customer, c.state,
         coalesce(m.unfinished, c.unfinished) AS waits
     FROM closer.initiative_case i JOIN closer.case c ON c.id = i.case_id
-    LEFT JOIN closer.case m ON m.id = (c.data->>'merged_into')::uuid""",
+    LEFT JOIN LATERAL (
+        WITH RECURSIVE way AS (
+            SELECT (c.data->>'merged_into')::uuid AS id, 1 AS steps
+            UNION ALL
+            SELECT (n.data->>'merged_into')::uuid, steps + 1 FROM way JOIN closer.case n ON n.id = way.id
+            WHERE n.state = 'merged' AND steps < 10)
+        SELECT n.unfinished FROM way JOIN closer.case n ON n.id = way.id WHERE n.state <> 'merged') AS m
+        ON c.state = 'merged'""",
     """CREATE VIEW published.initiatives AS SELECT i.workspace, i.id, i.title, i.answer, i.language, i.created_at, i.shipped_at,
         w.work, coalesce(w.shipped, false) AS shipped_upstream, c.cases, c.waiting
     FROM closer.initiative i

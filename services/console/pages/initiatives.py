@@ -113,11 +113,17 @@ def _asked(verb: str, path: str, form: FormData) -> tuple[str, str, Any]:
         case "cases":
             return "POST", f"{path}/cases", {"cases": _cases(form)}
         case "take_out":
-            return "DELETE", f"{path}/cases/{_given(form, 'case') or '-'}", None
+            case = str(form.get("case", ""))
+            if not _ID.fullmatch(case):
+                raise not_found("the initiative has no such case")
+            return "DELETE", f"{path}/cases/{case}", None
         case _:
-            answer = str(form.get("answer", "")).replace("\r\n", "\n").strip() or None
-            body = {"answer": answer, "language": _given(form, "language")}
-            return ("PATCH", path, body) if verb == "prepare" else ("POST", f"{path}/ship", body)
+            answer = str(form.get("answer", "")).replace("\r\n", "\n").strip()
+            language = _given(form, "language")
+            if verb == "prepare":
+                return "PATCH", path, {"answer": answer or None, "language": language}
+            # What was emptied is not sent all the same because it was prepared once.
+            return "POST", f"{path}/ship", {"answer": answer, "language": language}
 
 
 def _given(form: FormData, name: str) -> str | None:
