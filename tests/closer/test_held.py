@@ -354,6 +354,20 @@ async def test_whoever_acts_on_it_lets_it_go_at_once(
     assert await world.timeline((await world.case(other["id"]))["id"]) == ["opened", "released"]
 
 
+async def test_letting_it_go_does_not_wait_for_an_erasure_that_waits_for_the_case(
+    world: World, database_url: str, tmp_path: Path
+) -> None:
+    """An erasure holds what was said and then asks for the case; each would wait for the other."""
+    value = maintained()
+    await world.take(value)
+    case = await world.case(value["id"])
+    async with served(world, database_url, tmp_path) as closer, world.transactions.begin() as driver:
+        await driver.execute("SELECT FROM closer.feedback WHERE id = $1 FOR UPDATE", value["id"])
+        async with asyncio.timeout(10):
+            answer = await closer.post(f"/v1/cases/{case['id']}/acknowledge")
+    assert (answer.status_code, answer.json()["held_until"]) == (200, None)
+
+
 async def test_what_joins_it(world: World, hooks: HookServer) -> None:
     first, later = maintained(), maintained(until=START + 6 * HOUR)
     history = {**feedback(history=True), "customer": first["customer"]}
