@@ -5,7 +5,8 @@ from datetime import datetime
 from services.closer import commands
 from services.closer.case import Case, decide
 from services.closer.notify import another
-from services.closer.store import Effects, Held
+from services.closer.store import Effects, Held, Personal
+from shared.events.identity import customer_of
 
 
 def joins(
@@ -18,6 +19,7 @@ def joins(
     actor: str,
 ) -> None:
     """The case that goes on says so too, and owes the customer the answer. `held` was `before` until it was merged."""
+    _learn_contact(held, other)
     join = commands.Join(
         held.first_feedback_id,
         before.priority,
@@ -27,6 +29,16 @@ def joins(
         also=also,
     )
     effects.record(other, decide(other.case, join, effects.now, actor))
+
+
+def _learn_contact(held: Held, other: Held) -> None:
+    """The newest address is the one that the customer reads, whichever of their cases has it. One that was erased has none."""
+    known, fresh = other.personal, held.personal
+    if not fresh.email or another(held.names, other.names):
+        return
+    newer = held.case.id > other.case.id and customer_of(None, fresh.email) != customer_of(None, known.email)
+    if not known.email or newer:
+        other.personal = Personal(fresh.email, fresh.name or known.name, fresh.locale or known.locale, known.answer)
 
 
 def _promise(

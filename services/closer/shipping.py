@@ -13,6 +13,7 @@ from services.closer.commands import Merge, Resolve
 from services.closer.initiatives import Initiative
 from services.closer.lookups import others_to_tell, unsubscribed_of
 from services.closer.merging import joins
+from services.closer.notify import another
 from services.closer.records import MERGES_FOLLOWED
 from services.closer.store import Effects, Held, Unit
 from services.closer.transactions import Driver
@@ -76,8 +77,10 @@ async def ship(
     effects.also = {**effects.also, **cases.held}
     effects.unsubscribed |= await unsubscribed_of(driver, cases.held.values())
     for first, *others in _by_customer(waiting, cases.held):
+        theirs = _names_of_its_customer(first, others)
         for other in others:
-            also = await others_to_tell(driver, unit.cases, other, first)
+            found = await others_to_tell(driver, unit.cases, other, first)
+            also = tuple(one for one in found if another(cases.held[one.case_id].names, theirs))
             before, command = other.case, Merge(first.case.id, f"both are answered by “{one.title}”")
             effects.record(other, decide(before, command, effects.now, actor))
             joins(effects, other, before, first, also, command, actor)
@@ -87,6 +90,11 @@ async def ship(
     who = effects.names.get(actor, actor)
     await initiatives.step(driver, shipped, effects.now, "shipped", who, str(len(waiting)))
     return shipped
+
+
+def _names_of_its_customer(first: Held, others: Sequence[Held]) -> set[str]:
+    """All the addresses that these cases know of the first one's customer, who is told at the newest of them."""
+    return set(first.names).union(*(one.names for one in others if one.case.customer == first.case.customer))
 
 
 def _by_customer(waiting: Sequence[Held], held: Mapping[str, Held]) -> list[list[Held]]:

@@ -86,6 +86,46 @@ async def test_a_customer_with_several_of_the_cases_is_told_once(desk: Desk) -> 
     assert await desk.mails() == {}
 
 
+OLD, NEW = {"id": "c-1", "email": "old@example.com"}, {"id": "c-1", "email": "new@example.com", "name": "Ann"}
+
+
+@pytest.mark.parametrize(
+    ("customers", "told"),
+    [
+        ([{"id": "c-1"}, NEW], {"new@example.com"}),
+        ([OLD, NEW], {"new@example.com"}),
+        ([NEW, {"id": "c-1"}], {"new@example.com"}),
+        ([{"id": "c-1"}, NEW, OLD], {"old@example.com"}),
+        ([OLD, NEW, {"email": "old@example.com"}], {"new@example.com"}),
+        ([{"id": "c-1"}, {"email": "new@example.com"}, NEW], {"new@example.com"}),
+        ([OLD, OLD | {"id": "c-2"}, {"id": "c-2", "email": "c2@example.com"}], {"old@example.com", "c2@example.com"}),
+    ],
+    ids=["only the newer", "both", "only the older", "three", "one by address", "known to be one", "another's"],
+)
+async def test_a_customer_is_told_at_the_newest_address_that_any_of_their_cases_has(
+    desk: Desk, customers: list[dict[str, str]], told: set[str]
+) -> None:
+    """Once, and whoever merely shares an address with them is told as ever."""
+    cases = [
+        await desk.opened(customer, "Dark?", theme=f"t{n}", received_at=f"2026-11-23T09:0{n}:00.000Z")
+        for n, customer in enumerate(customers)
+    ]
+    initiative = await begun(desk, *cases)
+    await desk.mails()
+    await shipped(desk, initiative)
+    assert set(await desk.mails()) == told
+    assert (await desk.case(cases[0]))["state"] == "notified"
+
+
+async def test_a_case_that_is_merged_into_one_without_an_address_brings_its_own(desk: Desk) -> None:
+    first = await desk.opened({"id": "c-1"}, "Dark?", received_at="2026-11-23T09:00:00.000Z")
+    second = await desk.opened(ANN, "Too bright.", theme="looks")
+    await desk.do(second, "merge", into=first)
+    await desk.mails()
+    await desk.do(first, "resolve", answer="It is there.")
+    assert "Ann" in (await desk.mails())["ann@example.com"]
+
+
 async def test_shipped_again_changes_nothing_and_with_another_answer_is_refused(desk: Desk) -> None:
     initiative = await begun(desk, await desk.opened(ANN, "Dark mode?"))
     first = await shipped(desk, initiative)
