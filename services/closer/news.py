@@ -2,6 +2,7 @@
 
 `heard` ● makes a row of such an event, written with its position. `News` settles the rows, one at a time and the oldest first, one
 process at a time (an advisory lock); what follows is `moves`' and `works`' to say, and is written with the row, so it happens once.
+A row whose look fails is put off for a while, so that those behind it have their turn.
 Decisions and routed feedback are two topics: news may come before the feedback that it is about, and is looked at again for a
 while.
 """
@@ -16,11 +17,13 @@ from services.closer.records import NEWS, Decided, Work, is_uuid
 from services.closer.store import Effects, Unit
 from services.closer.transactions import Driver
 from services.closer.turns import Turns
+from shared.errors import Transient
 from shared.telemetry import get_logger
 
 LOOKED_FOR = timedelta(hours=1)
 """How long feedback may come after the news that it is about: who reads two topics reads one of them first."""
 LOOK_FIRST = timedelta(seconds=1)
+PUT_OFF = timedelta(seconds=30)
 IDLE_S = 1.0
 _LOCK = 0x4E455753  # "NEWS"
 
@@ -28,7 +31,7 @@ _ALONE = "SELECT pg_try_advisory_xact_lock($1)"
 _DUE = """
 SELECT workspace, id::text, kind, source, work_id, name, name_id, at, heard_at, look_at, outcome,
     feedback_ids::text[], reached::text[]
-FROM closer.news WHERE look_at <= $1 ORDER BY look_at, at, id LIMIT 1
+FROM closer.news WHERE look_at <= $1 AND id <> ALL ($2::uuid[]) ORDER BY look_at, at, id LIMIT 1
 """
 _LOOKED = """
 UPDATE closer.news SET look_at = $3, outcome = $4, team = $5, reached = $6,
@@ -46,6 +49,8 @@ class _Look(NamedTuple):
     """Whether feedback that may still come is of interest."""
     team: str | None = None
     reached: Sequence[str] = ()
+    look_at: datetime | None = None
+    """Where a part of it is still to be done at once."""
 
 
 def heard(decided: Decided, work: Work, now: datetime) -> tuple[Any, ...]:
@@ -64,23 +69,33 @@ class News(Turns):
         super().__init__()
         self._unit = unit
         self._in_force = in_force
+        self._put_off: dict[str, datetime] = {}
+        """Rows whose look has failed → until when they wait."""
 
     async def turn(self) -> float:
         return 0 if await self.settle() else IDLE_S
 
     async def settle(self) -> bool:
-        """One look at one row, in one transaction; whether there was one."""
-        async with self._unit.work() as (driver, effects):
-            if not await driver.fetchval(_ALONE, _LOCK):
-                return False
-            news = await driver.fetchrow(_DUE, effects.now)
-            if news is None:
-                return False
-            found = await self._look(driver, effects, news)
-            passed = effects.now - news["heard_at"]
-            look_at = effects.now + max(LOOK_FIRST, passed) if found.again else None
-            said = (look_at, found.outcome, found.team, list(found.reached), effects.now)
-            await driver.execute(_LOOKED, news["workspace"], news["id"], *said)
+        """One look at one row, in one transaction; whether there was one. Raises `Transient`: that row is put off."""
+        now = self._unit.clock.now()
+        self._put_off = {one: until for one, until in self._put_off.items() if until > now}
+        news: Mapping[str, Any] | None = None
+        try:
+            async with self._unit.work() as (driver, effects):
+                if not await driver.fetchval(_ALONE, _LOCK):
+                    return False
+                news = await driver.fetchrow(_DUE, effects.now, list(self._put_off))
+                if news is None:
+                    return False
+                found = await self._look(driver, effects, news)
+                passed = effects.now - news["heard_at"]
+                look_at = effects.now + max(LOOK_FIRST, passed) if found.again else None
+                said = (found.look_at or look_at, found.outcome, found.team, list(found.reached), effects.now)
+                await driver.execute(_LOOKED, news["workspace"], news["id"], *said)
+        except Transient:
+            if news is not None:
+                self._put_off[news["id"]] = now + PUT_OFF
+            raise
         if found.outcome not in (None, news["outcome"]):
             metrics.NEWS.labels(news["kind"], found.outcome).inc()
             told = {name: news[name] for name in ("source", "work_id", "name", "name_id")}
@@ -94,5 +109,5 @@ class News(Turns):
             team = moves.ours(news, self._in_force().known_as)
             outcome = await moves.settled(self._unit, driver, effects, news, team) or ("nothing" if last else None)
             return _Look(outcome, outcome is None, team)
-        reached, outcome = await works.look(self._unit, driver, effects, news)
-        return _Look(outcome or ("nothing" if last else None), not last, None, reached)
+        done = await works.look(self._unit, driver, effects, news)
+        return _Look(done.outcome or ("nothing" if last else None), not last, None, done.reached, done.look_at)

@@ -8,48 +8,101 @@ it is a person's turn.
 
 Initiatives are looked for once, when the news is heard: what is prepared later is sent by whoever prepares it. Feedback may come
 after the news, so cases are looked for again.
+
+However many wait for it, a look is a short transaction: it ships one initiative, or tells `CASES_A_LOOK` cases, and what is left
+is looked at at once. How far it has come is kept in `look_at`, which stands before `heard_at` until all that was linked then has
+heard of it; what was told is in `reached`, the steps and the answers themselves.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from services.closer import initiatives
 from services.closer.case import decide
 from services.closer.commands import Upstream
 from services.closer.initiatives import Initiative
 from services.closer.moves import SAID
+from services.closer.records import MERGES_FOLLOWED
 from services.closer.shipping import Gathered, gather, ship
 from services.closer.store import Effects, Unit
 from services.closer.transactions import Driver
 
+CASES_A_LOOK = 500
+_SHIPPING, _TELLING = timedelta(microseconds=2), timedelta(microseconds=1)
+"""Before `heard_at`: initiatives may still be to be shipped; only cases are still to be told."""
+
 _NAMED = "SELECT DISTINCT case_id::text FROM closer.feedback WHERE workspace = $1 AND id = ANY ($2::uuid[])"
+# Where they go on, and not all of them have their step yet.
+_UNTOLD = """
+WITH RECURSIVE way AS (
+    SELECT id, data, 0 AS steps FROM closer.case WHERE id = ANY ($2::uuid[]) AND workspace = $1
+    UNION ALL
+    SELECT c.id, c.data, steps + 1 FROM way
+    JOIN closer.case c ON c.id = (way.data->>'merged_into')::uuid AND c.workspace = $1 WHERE steps < $3)
+SELECT id::text FROM (
+    SELECT id FROM way WHERE data->>'merged_into' IS NULL AND data->>'erased' IS NULL EXCEPT SELECT unnest($4::uuid[])) AS untold
+ORDER BY id LIMIT $5
+"""
 
 
-async def look(unit: Unit, driver: Driver, effects: Effects, news: Mapping[str, Any]) -> tuple[list[str], str | None]:
-    """(cases that have their step of it, what became of it so far). None: nothing here is linked to it."""
-    workspace, source, work_id = work = (news["workspace"], news["source"], news["work_id"])
+class Looked(NamedTuple):
+    reached: Sequence[str]
+    """The cases that have their step of it."""
+    outcome: str | None
+    """What became of it so far. None: nothing here is linked to it."""
+    look_at: datetime | None
+    """Where more is to be done at once."""
+
+
+async def look(unit: Unit, driver: Driver, effects: Effects, news: Mapping[str, Any]) -> Looked:
+    heard_at, look_at = news["heard_at"], news["look_at"]
+    source, work_id = news["source"], news["work_id"]
     linked: list[Initiative] = []
-    if news["look_at"] == news["heard_at"]:
-        linked = await initiatives.of_work(driver, *work)
-    theirs = {one.id: await initiatives.cases_of(driver, one) for one in linked}
-    rows = [*await driver.fetch(SAID, *work), *await driver.fetch(_NAMED, workspace, news["feedback_ids"])]
-    wanted = {row["case_id"] for row in rows if row["case_id"] is not None}.union(*theirs.values())
-    gathered = await gather(unit, driver, workspace, sorted(wanted))
-    reached = _on_their_timelines(effects, news, gathered)
+    if look_at <= heard_at:
+        linked = await initiatives.of_work(driver, news["workspace"], source, work_id)
+    if look_at == heard_at:
+        for one in linked:
+            await initiatives.step(driver, one, effects.now, f"work.{news['kind']}", source, work_id)
+    ready = await _to_be_shipped(driver, news, linked) if look_at in (heard_at, heard_at - _SHIPPING) else None
+    if ready is not None and ready.answer is not None:
+        cases = await gather(unit, driver, news["workspace"], sorted(await initiatives.cases_of(driver, ready)))
+        reached = _on_their_timelines(effects, news, cases)
+        await ship(unit, driver, effects, ready, cases, ready.answer, ready.language, source)
+        return Looked(reached, "answered", heard_at - _SHIPPING)
+    untold = await _untold(driver, news, linked)
+    cases = await gather(unit, driver, news["workspace"], untold[:CASES_A_LOOK])
+    reached = _on_their_timelines(effects, news, cases)
     outcome = news["outcome"] or ("told" if reached or linked else None)
+    again = look_at if look_at > heard_at else heard_at - _TELLING
+    return Looked(reached, outcome, again if len(untold) > CASES_A_LOOK else None)
+
+
+async def _to_be_shipped(driver: Driver, news: Mapping[str, Any], linked: Sequence[Initiative]) -> Initiative | None:
+    """The first of them: each is a transaction of its own."""
+    for one in linked if news["kind"] == "shipped" else ():
+        if one.answer is not None and await initiatives.wants_shipping(driver, one):
+            return one
+    return None
+
+
+async def _untold(driver: Driver, news: Mapping[str, Any], linked: Sequence[Initiative]) -> list[str]:
+    """Cases that go on and have no step of it, one more than a look tells."""
+    workspace = news["workspace"]
+    said = await driver.fetch(SAID, workspace, news["source"], news["work_id"])
+    named = await driver.fetch(_NAMED, workspace, news["feedback_ids"])
+    wanted = {row["case_id"] for row in (*said, *named) if row["case_id"] is not None}
     for one in linked:
-        await initiatives.step(driver, one, effects.now, f"work.{news['kind']}", source, work_id)
-        if news["kind"] == "shipped" and one.answer is not None and await initiatives.wants_shipping(driver, one):
-            await ship(unit, driver, effects, one, gathered.of(theirs[one.id]), one.answer, one.language, source)
-            outcome = "answered"
-    return reached, outcome
+        wanted.update(await initiatives.cases_of(driver, one))
+    arguments = (list(wanted), MERGES_FOLLOWED, news["reached"], CASES_A_LOOK + 1)
+    return [row["id"] for row in await driver.fetch(_UNTOLD, workspace, *arguments)]
 
 
 def _on_their_timelines(effects: Effects, news: Mapping[str, Any], gathered: Gathered) -> list[str]:
-    reached = list(news["reached"])
+    """All that have their step of it by now."""
+    before = set(news["reached"])
     upstream = Upstream(news["kind"], news["source"], news["work_id"])
-    for held in gathered.going_on:
-        if held.case.id not in reached and not held.case.erased:
-            effects.record(held, decide(held.case, upstream, effects.now, news["source"]))
-            reached.append(held.case.id)
-    return reached
+    fresh = [held for held in gathered.going_on if held.case.id not in before and not held.case.erased]
+    for held in fresh:
+        effects.record(held, decide(held.case, upstream, effects.now, news["source"]))
+    return [*news["reached"], *(held.case.id for held in fresh)]

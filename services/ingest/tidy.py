@@ -18,7 +18,7 @@ from shared.errors import Rejected
 from shared.events.acceptable import Invalid, field_errors
 from shared.events.characters import id_issue
 from shared.events.envelope import FEEDBACK_RECEIVED
-from shared.events.feedback import TEXT_MAX_CHARS, Customer, Score
+from shared.events.feedback import FEEDBACK_IDS_MAX, TEXT_MAX_CHARS, Customer, Score
 from shared.web.problems import FieldError
 from shared.web.strict_json import measure, shown
 
@@ -144,6 +144,10 @@ def _clean(kind: str, body: Mapping[str, Any], left_out: set[str], ranges: Range
         value["scores"] = [_known(score, Score, left_out, "scores.") for score in good]
         if len(value["scores"]) != len(given):
             left_out.add("scores out of range")
+    ids = value.get("feedback_ids")
+    if isinstance(ids, list) and len(ids) > FEEDBACK_IDS_MAX:
+        value["feedback_ids"] = ids[:FEEDBACK_IDS_MAX]
+        left_out.add(f"feedback_ids after {FEEDBACK_IDS_MAX}")
     customer = value.get("customer")
     if isinstance(customer, dict):
         known = _known(customer, Customer, left_out, "customer.")

@@ -69,7 +69,7 @@ def field_errors(error: ValidationError) -> list[FieldError]:
         return [{"field": "", "message": f"more than {MAX_ERRORS} things are wrong with it"}]
     return [
         {"field": shown(".".join(map(str, e["loc"]))), "message": _message(e)}
-        for e in error.errors(include_url=False, include_context=False, include_input=False)
+        for e in error.errors(include_url=False, include_input=False)
     ]
 
 
@@ -83,6 +83,8 @@ def _message(error: Any) -> str:
             return "must be an object"
         case "string_pattern_mismatch" if error["loc"][-1] in FORMS:
             return FORMS[error["loc"][-1]]
+        case "too_long":
+            return f"must have at most {error['ctx']['max_length']:,} items"
         case "timezone_aware":
             return "must have a zone, such as 2026-01-01T09:00:00+08:00 or …Z"
         case _:

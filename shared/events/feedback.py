@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 TEXT_MAX_CHARS = 30_000
+FEEDBACK_IDS_MAX = 1_000
 
 Channel = Literal[
     "survey",
@@ -150,7 +151,7 @@ class Work(_Strict):
     title: Annotated[str, StringConstraints(max_length=1000)] | None = None
     url: Annotated[str, StringConstraints(max_length=2048)] | None = None
     note: Annotated[str, StringConstraints(max_length=TEXT_MAX_CHARS)] | None = None
-    feedback_ids: tuple[Id, ...] = ()
+    feedback_ids: Annotated[tuple[Id, ...], Field(max_length=FEEDBACK_IDS_MAX)] = ()
     occurred_at: When | None = None
     attributes: dict[str, Any] = Field(default_factory=dict)
 

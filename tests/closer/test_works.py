@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from services.closer.check import check
-from services.closer.news import LOOK_FIRST, LOOKED_FOR, News
+from services.closer.news import LOOK_FIRST, LOOKED_FOR, PUT_OFF, News
+from services.closer.works import CASES_A_LOOK
+from shared.errors import Transient
 from tests.closer.served import served
 from tests.closer.test_initiatives import ANSWER, begun, changed, one, shipped
 from tests.closer.test_two_customers import ANN, WEI, Desk
@@ -261,3 +263,97 @@ async def test_what_a_rule_holds_back_is_held_until_its_initiative_is_shipped(de
     await heard(desk, ended(minute=2))
     assert (await desk.case(ann))["state"] == "resolved"
     assert "released" in await steps(desk, ann)
+
+
+async def test_news_that_many_wait_for_is_told_in_short_transactions_and_each_hears_of_it_once(desk: Desk) -> None:
+    """Behind it, whatever is due has its turn as soon as that is done."""
+    world, many = desk.api.world, CASES_A_LOOK + 20
+    said = [feedback(customer={"id": f"c-{n}"}, theme=f"t{n}", **ON_JIRA_7) for n in range(many)]
+    erased = [feedback(customer={"id": f"e-{n}"}, theme=f"t{n}", **ON_JIRA_7) for n in range(3)]
+    await world.take(*said, *erased)
+    await world.rows(_ERASE, [value["id"] for value in erased])
+    ann = await desk.opened(ANN, "Dark?", received_at="2026-11-23T09:00:00.000Z")
+    merged = await desk.opened(WEI, "深色", received_at="2026-11-23T09:00:01.000Z", **ON_JIRA_7)
+    await desk.do(merged, "merge", into=ann)
+    initiative = await begun(desk, ann, work=JIRA_7)
+    await world.send(decision(ended()))
+    async with world.running():
+        await world.caught_up()
+    news, looks = _news(desk), list[int]()
+    while await news.settle():
+        looks.append(await world.value(_TOLD) - sum(looks))
+    assert looks == [CASES_A_LOOK, many + 1 - CASES_A_LOOK], "Wei's goes on in Ann's"
+    assert await world.value(f"SELECT max(n) FROM ({_TOLD} GROUP BY case_id) AS one (n)") == 1
+    assert await done(desk, initiative) == [("work.shipped", "jira", "JIRA-7")]
+    assert await world.value("SELECT cases FROM published.news") == many + 1
+    world.clock.advance(LOOK_FIRST)
+    await settled(desk)
+    assert await world.value(_TOLD) == many + 1
+
+
+_TOLD = "SELECT count(*)::int FROM published.timeline WHERE what = 'work.shipped'"
+_ERASE = """
+UPDATE closer.case SET data = data || '{"erased": true}' WHERE first_feedback_id = ANY ($1::uuid[])
+"""
+
+
+def _news(desk: Desk) -> News:
+    found = check(desk.api.world.config)
+    return News(desk.api.world.unit, lambda: found)
+
+
+async def test_each_of_several_initiatives_is_shipped_in_a_transaction_of_its_own(desk: Desk) -> None:
+    customers = [{"id": f"c-7{n}", "email": f"c{n}@example.com"} for n in range(3)]
+    cases = [await desk.opened(customer, "Dark?") for customer in customers]
+    several = [await begun(desk, case, work=JIRA_7, **ANSWER) for case in cases]
+    late = await desk.opened(WEI, "深色", **ON_JIRA_7)
+    unprepared = await begun(desk, late, work=JIRA_7)
+    await desk.mails()
+    await desk.api.world.send(decision(ended()))
+    async with desk.api.world.running():
+        await desk.api.world.caught_up()
+    news = _news(desk)
+    for shipped_by_now in (1, 2, 3):
+        assert await news.settle()
+        assert await desk.api.world.value(_SHIPPED) == shipped_by_now
+        # Another process goes on where this one stopped.
+        news = _news(desk)
+    await settled(desk)
+    assert set(await desk.mails()) == {customer["email"] for customer in customers}
+    for initiative in several:
+        assert await done(desk, initiative) == [("work.shipped", "jira", "JIRA-7"), ("shipped", "jira", "1")]
+    assert await done(desk, unprepared) == [("work.shipped", "jira", "JIRA-7")]
+    assert [(await steps(desk, case)).count("work.shipped") for case in (*cases, late)] == [1] * 4
+    assert await outcomes(desk) == ["answered"]
+
+
+_SHIPPED = "SELECT count(*)::int FROM closer.initiative WHERE shipped_at IS NOT NULL"
+
+
+async def test_news_whose_look_fails_keeps_nothing_else_waiting(desk: Desk) -> None:
+    ann, wei = await desk.opened(ANN, "Dark?", **ON_JIRA_7), await desk.opened(WEI, "深色", source="gitlab", **_ON_12)
+    world = desk.api.world
+    for statement in _FAILS:
+        await world.rows(statement)
+    await world.send(decision(ended()), decision(ended(work_id="acme/app#12", source="gitlab", minute=1)))
+    async with world.running():
+        await world.caught_up()
+    news = _news(desk)
+    with pytest.raises(Transient):
+        await news.settle()
+    assert [await news.settle(), await news.settle()] == [True, False]
+    assert [(await steps(desk, case)).count("work.shipped") for case in (ann, wei)] == [0, 1]
+    await world.rows("DROP TRIGGER fails ON closer.timeline")
+    world.clock.advance(PUT_OFF)
+    while await news.settle():
+        pass
+    assert [(await steps(desk, case)).count("work.shipped") for case in (ann, wei)] == [1, 1]
+
+
+_ON_12 = {"attributes": {"work_id": "acme/app#12"}}
+_FAILS = (
+    """CREATE FUNCTION closer.fails() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'ended' USING ERRCODE = 'idle_in_transaction_session_timeout'; END $$""",
+    """CREATE TRIGGER fails BEFORE INSERT ON closer.timeline FOR EACH ROW
+        WHEN (NEW.what = 'work.shipped' AND NEW.actor = 'jira') EXECUTE FUNCTION closer.fails()""",
+)

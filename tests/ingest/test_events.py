@@ -197,6 +197,7 @@ REFUSED: list[tuple[str, dict[str, str], Any, int, str | None]] = [
     ("a wait of less than nothing", STRUCTURED, event({"customer": WHO, "waited_s": -1, "channel": "call"}, type="contact.abandoned"), 422, "data.waited_s"),
     ("a wait without its channel", STRUCTURED, event({"customer": WHO, "waited_s": 90}, type="contact.abandoned"), 422, "data.channel"),
     ("a wait by pigeon", STRUCTURED, event({"customer": WHO, "waited_s": 90, "channel": "pigeon"}, type="contact.abandoned"), 422, "data.channel"),
+    ("work that more feedback is about than is kept", STRUCTURED, event({"work_id": "x", "feedback_ids": ["f"] * 1_001}, type="work.shipped"), 422, "data.feedback_ids"),
     ("work without an id", STRUCTURED, event({"title": "x"}, type="work.shipped"), 422, "data.work_id"),
     ("an array, structured", STRUCTURED, [event(feedback())], 422, ""),
     ("an object, batched", BATCHED, event(feedback()), 400, None),

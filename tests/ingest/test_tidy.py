@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.ingest.tidy import NAMED_MAX, made_to_fit, plainly_good, tidy_content
 from shared.events.acceptable import Invalid
 from shared.events.envelope import FEEDBACK_RECEIVED, WORK_MOVED, WORK_SHIPPED
-from shared.events.feedback import METRIC_RANGES
+from shared.events.feedback import FEEDBACK_IDS_MAX, METRIC_RANGES
 
 LONG = "k" * 150
 KEPT: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
@@ -54,6 +54,14 @@ def test_of_a_list_only_what_does_not_fit_is_left_out() -> None:
     value, left_out = kept(WORK_SHIPPED, body)
     assert value == {"work_id": "7", "feedback_ids": ["a", "b", "c"]}
     assert left_out == ["feedback_ids.1", "feedback_ids.3"]
+
+
+def test_of_a_list_that_is_too_long_the_first_are_kept() -> None:
+    ids = [str(number) for number in range(26_000)]
+    for many in (ids[: FEEDBACK_IDS_MAX + 1], ids):
+        value, left_out = kept(WORK_SHIPPED, {"work_id": "7", "feedback_ids": many})
+        assert value == {"work_id": "7", "feedback_ids": ids[:FEEDBACK_IDS_MAX]}
+        assert f"feedback_ids after {FEEDBACK_IDS_MAX}" in left_out
 
 
 def test_a_teams_number_is_its_id() -> None:
