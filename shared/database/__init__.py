@@ -131,7 +131,9 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InternalClientError):
         return True  # what asyncpg says when the server ended an idle connection under it
     if isinstance(error, asyncpg.InterfaceError):
-        return "connection" in str(error)
+        # When an operation was cut off, giving the connection back says that another one is in progress.
+        cause = error.__context__
+        return "connection" in str(error) or (cause is not None and is_transient(cause))
     state = getattr(error, "sqlstate", None)
     if isinstance(state, str):
         return state.startswith(_TRANSIENT_SQLSTATES)

@@ -184,6 +184,25 @@ async def test_the_relay_outlives_the_database(database_url: str, road: tuple[Ro
         await straight.close()
 
 
+async def test_a_connection_that_is_given_back_in_the_middle_of_an_operation_is_transient(database_url: str) -> None:
+    """asyncpg then raises that another operation is in progress, on top of what had cut it off; that ended a process."""
+    transactions = await Transactions.open(database_url)
+    running: asyncio.Task[Any] | None = None
+    with pytest.raises(Transient):
+        async with transactions.begin() as driver:
+            running = asyncio.create_task(driver.execute("SELECT pg_sleep(60)"))
+            await asyncio.sleep(0)
+            raise ConnectionResetError
+    assert running is not None
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await running
+    # Without anything that had cut it off, it is a defect of ours.
+    with pytest.raises(asyncpg.InterfaceError):
+        async with transactions.begin() as driver:
+            await asyncio.gather(driver.execute("SELECT 1"), driver.execute("SELECT 1"))
+    await transactions.close()
+
+
 # ── a COMMIT whose answer is lost ──
 
 

@@ -354,6 +354,7 @@ async def test_whatever_runs_for_ever_is_held_by_the_process(database_url: str, 
             "signals",
             "digests",
             "gone",
+            "news",
         )
     }
     held |= {"ingest-watch", "ingest-ping"}
