@@ -4,7 +4,7 @@ A case that was merged is answered where it goes on. A customer who has several 
 so that one mail is owed and one answer of theirs reopens it. What is finished stays as it is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from services.closer import initiatives
@@ -44,9 +44,6 @@ class Gathered(NamedTuple):
     def going_on(self) -> list[Held]:
         """The oldest first."""
         return [self.held[identity] for identity in sorted(set(self.onward.values()))]
-
-    def of(self, cases: Iterable[str]) -> "Gathered":
-        return Gathered({one: self.onward[one] for one in cases if one in self.onward}, self.held)
 
 
 async def gather(unit: Unit, driver: Driver, workspace: str, cases: Sequence[str]) -> Gathered:
