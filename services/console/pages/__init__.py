@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
@@ -117,3 +118,9 @@ def back_to(path: str | None, otherwise: str = "/cases") -> str:
         and path.isprintable()
     )
     return path if ours and path is not None else otherwise
+
+
+def given(form: FormData, name: str) -> str | None:
+    """What was typed there; None where nothing was."""
+    value = form.get(name)
+    return value.strip() or None if isinstance(value, str) else None

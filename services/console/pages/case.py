@@ -20,7 +20,7 @@ from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from services.console.lately import Account, account_lately, did_lately
-from services.console.pages import Site
+from services.console.pages import Site, given
 from services.console.pages.cases import Asked, cursor
 from services.console.pages.initiatives import initiatives_of
 from services.console.pages.signals import signals_of
@@ -141,25 +141,20 @@ def routes_for(site: Site) -> APIRouter:
 
 def _body(verb: str, form: FormData) -> dict[str, Any] | None:
     """What the closer takes for that verb."""
-
-    def given(name: str) -> str | None:
-        value = form.get(name)
-        return value.strip() or None if isinstance(value, str) else None
-
     match verb:
         case "assign":
-            return {"to": given("to") or ""}
+            return {"to": given(form, "to") or ""}
         case "reassign":
-            return {name: value for name in ("team", "to") if (value := given(name))}
+            return {name: value for name in ("team", "to") if (value := given(form, name))}
         case "note":
-            return {"text": given("text") or ""}
+            return {"text": given(form, "text") or ""}
         case "wait" | "resume" | "reopen":
-            return {"reason": given("reason") or ""}
+            return {"reason": given(form, "reason") or ""}
         case "resolve" | "decline":
             answer = str(form.get("answer", "")).replace("\r\n", "\n").strip()
-            return {"answer": answer} | ({"language": language} if (language := given("language")) else {})
+            return {"answer": answer} | ({"language": language} if (language := given(form, "language")) else {})
         case "merge":
-            return {"into": (given("into") or "").rpartition("/")[2].partition("?")[0]}
+            return {"into": (given(form, "into") or "").rpartition("/")[2].partition("?")[0]}
         case _:
             return None
 

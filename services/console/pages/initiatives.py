@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse
 
-from services.console.pages import Site
+from services.console.pages import Site, given
 from services.console.queries import Rows
 from services.console.render import query
 from services.console.visit import Visit
@@ -70,7 +70,7 @@ def routes_for(site: Site) -> APIRouter:
         visit = await site.door.visit(request)
         form = await site.door.form(request, visit)
         visit.need("agent")
-        body = {"title": _given(form, "title") or "", "work": _work(form), "cases": _cases(form)}
+        body = {"title": given(form, "title") or "", "work": _work(form), "cases": _cases(form)}
         try:
             one = await site.closer.call(visit, "POST", "/v1/initiatives", body)
         except Problem as problem:
@@ -119,16 +119,11 @@ def _asked(verb: str, path: str, form: FormData) -> tuple[str, str, Any]:
             return "DELETE", f"{path}/cases/{case}", None
         case _:
             answer = str(form.get("answer", "")).replace("\r\n", "\n").strip()
-            language = _given(form, "language")
+            language = given(form, "language")
             if verb == "prepare":
                 return "PATCH", path, {"answer": answer or None, "language": language}
             # What was emptied is not sent all the same because it was prepared once.
             return "POST", f"{path}/ship", {"answer": answer, "language": language}
-
-
-def _given(form: FormData, name: str) -> str | None:
-    value = form.get(name)
-    return value.strip() or None if isinstance(value, str) else None
 
 
 def _work(form: FormData) -> list[dict[str, str]]:
