@@ -7,6 +7,7 @@ as lexemes; it is not asked to cut texts, for without extensions it takes 支付
 
 import re
 from collections.abc import Iterable
+from operator import add
 
 from shared.folding import UNSPACED, fold
 
@@ -17,19 +18,19 @@ PREFIX_MIN_CHARS = 3
 """From so many characters on, a word that is asked for is also found as the beginning of a longer one."""
 
 _unspaced = "".join(f"{chr(first)}-{chr(last)}" for first, last in UNSPACED)
-_runs = re.compile(rf"([{_unspaced}]+)|([^\W{_unspaced}]+)").finditer
+_runs = re.compile(rf"([{_unspaced}]+)|([^\W{_unspaced}]+)").findall
 
 
 def words_of(texts: Iterable[str]) -> list[str]:
     """The words under which a case is found that holds these texts."""
     found: dict[str, None] = {}
     for text in texts:
-        for run in _runs(fold(text)):
-            if run[1]:
-                found |= dict.fromkeys(char for char in run[1] if char.isalnum())
-                found |= dict.fromkeys(_pairs(run[1]))
+        for unspaced, word in _runs(fold(text)):
+            if unspaced:
+                found |= dict.fromkeys(filter(str.isalnum, unspaced))
+                found |= dict.fromkeys(_pairs(unspaced))
             else:
-                found[run[2][:WORD_MAX_CHARS]] = None
+                found[word[:WORD_MAX_CHARS]] = None
         if len(found) >= WORDS_MAX:
             break
     return list(found)[:WORDS_MAX]
@@ -38,17 +39,17 @@ def words_of(texts: Iterable[str]) -> list[str]:
 def question(text: str) -> str | None:
     """The same as a `tsquery`: all of its words. None: it asks for nothing that can be found."""
     asked: list[str] = []
-    for run in _runs(fold(text)):
-        if run[1]:
-            asked += [_quoted(pair) for pair in _pairs(run[1])] or [_quoted(run[1])]
+    for unspaced, whole in _runs(fold(text)):
+        if unspaced:
+            asked += map(_quoted, _pairs(unspaced)) if len(unspaced) > 1 else [_quoted(unspaced)]
         else:
-            word = run[2][:WORD_MAX_CHARS]
+            word = whole[:WORD_MAX_CHARS]
             asked.append(_quoted(word) + (":*" if len(word) >= PREFIX_MIN_CHARS else ""))
     return " & ".join(dict.fromkeys(asked)) or None
 
 
-def _pairs(run: str) -> list[str]:
-    return [run[place : place + 2] for place in range(len(run) - 1)]
+def _pairs(run: str) -> Iterable[str]:
+    return map(add, run, run[1:])
 
 
 def _quoted(word: str) -> str:
