@@ -13,13 +13,16 @@ import contextlib
 import os
 import re
 import ssl
+from base64 import encodebytes
+from binascii import b2a_qp
 from dataclasses import dataclass
 from email import policy
-from email.headerregistry import Address, HeaderRegistry, UniqueUnstructuredHeader
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import parseaddr
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
@@ -41,20 +44,29 @@ MAX_LINE_CHARS = 998
 """What a line of a mail may hold (RFC 5322 §2.1.1)."""
 
 
-class _OneLine(UniqueUnstructuredHeader):
-    """As it stands, on one line: the library would make encoded words of a long address, and no mail program reads
-    those in `List-Unsubscribe` (RFC 8058 wants the plain URI)."""
-
-    def fold(self, *, policy: policy.Policy) -> str:
-        line = f"{self.name}: {self}"  # type: ignore[attr-defined]
-        if not line.isascii() or len(line) > MAX_LINE_CHARS:
-            raise Rejected("the address to unsubscribe at does not fit a header")
-        return f"{line}{policy.linesep}"
+WRITTEN = frozenset({"from", "to", "subject"})
 
 
-_HEADERS = HeaderRegistry()
-_HEADERS.map_to_type("list-unsubscribe", _OneLine)  # type: ignore[arg-type]
-SMTP_POLICY = policy.SMTP.clone(header_factory=_HEADERS)
+class _Policy(policy.EmailPolicy):
+    """The library takes apart what people wrote, to encode and to fold it. What we wrote stands as it is, on one line: of a
+    long address to unsubscribe at it would make encoded words, which no mail program reads there (RFC 8058 wants the plain
+    URI), and taking apart twenty headers was most of what a mail cost."""
+
+    def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
+        if name.lower() in WRITTEN:
+            return super().header_store_parse(name, value)
+        if not value.isascii() or not value.isprintable() or len(name) + 2 + len(value) > MAX_LINE_CHARS:
+            raise Rejected(f"what {name} would say does not fit a header")
+        return name, value
+
+    def header_fetch_parse(self, name: str, value: Any) -> Any:
+        return value
+
+    def header_max_count(self, name: str) -> int:
+        return 1
+
+
+_POLICY = _Policy(linesep="\r\n", refold_source="none")
 
 # One plain address: no list, no quoted local part, no letters that only look like another's (row 68 of the security list).
 _ADDRESS = re.compile(
@@ -121,7 +133,7 @@ def compose(message: Outgoing, mail_from: str) -> EmailMessage:
             raise Rejected(f"the {name} holds a character that no header may hold, or nothing")
     if len(message.to) > MAX_ADDRESS_CHARS or not _ADDRESS.fullmatch(message.to) or ".." in message.to:
         raise Rejected("the address is not one plain e-mail address")
-    mail = EmailMessage(policy=SMTP_POLICY)
+    mail = EmailMessage(policy=_POLICY)
     name, address = parseaddr(mail_from)
     mail["From"] = Address(display_name=name, addr_spec=address)
     mail["To"] = Address(addr_spec=message.to)
@@ -139,12 +151,23 @@ def compose(message: Outgoing, mail_from: str) -> EmailMessage:
         mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     if message.traceparent:
         mail["traceparent"] = message.traceparent
-    mail.set_content(message.text, cte="quoted-printable")
-    mail.add_alternative(message.html, subtype="html", cte="quoted-printable")
-    mail["Content-Language"] = message.language  # last: what is made of the text takes Content-* headers away
+    mail["Content-Language"] = message.language
+    mail["MIME-Version"] = "1.0"
     # Derived too, so that every try is the same bytes.
-    mail.set_boundary("=_" + sha256(message.id.encode()).hexdigest()[:32])
+    mail["Content-Type"] = f'multipart/alternative; boundary="=_{sha256(message.id.encode()).hexdigest()[:32]}"'
+    mail.set_payload([_part("plain", message.text), _part("html", message.html)])
     return mail
+
+
+def _part(subtype: str, text: str) -> EmailMessage:
+    """Readable as it is sent where most of it is ASCII. Chinese would be nine characters for one: base64 has four."""
+    body = "".join(f"{line}\n" for line in text.splitlines()).encode()
+    readable = 6 * len(text) > 5 * len(text.encode())
+    part = EmailMessage(policy=_POLICY)
+    part["Content-Type"] = f'text/{subtype}; charset="utf-8"'
+    part["Content-Transfer-Encoding"] = "quoted-printable" if readable else "base64"
+    part.set_payload((b2a_qp(body, istext=True) if readable else encodebytes(body)).decode())
+    return part
 
 
 def on_the_wire(mail: EmailMessage) -> bytes:
