@@ -45,7 +45,7 @@ def read_closer_settings(settings: Settings) -> CloserSettings:
         mail_from=mail_from,
         on_unknown=cast(OnUnknown, on_unknown),
         batch_records=_number(env, "CLOSER_BATCH_RECORDS", 500, 1, 5000),
-        deliveries=_number(env, "CLOSER_DELIVERIES", 4, 1, 100),
+        deliveries=_number(env, "CLOSER_DELIVERIES", 10, 1, 100),
         webhook_allow=Allowed.read(env.get(ALLOW, "")),
         slack_api_url=_url(env, "SLACK_API_URL", SLACK_API_URL),
     )
