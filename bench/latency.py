@@ -11,6 +11,7 @@ from bench.probe import Seen
 from bench.processes import Program, free_port, run_json
 from bench.stage import Stage
 from bench.table import Part
+from bench.topics import clear
 from tests.brokers import QUICK
 
 RATE = 200
@@ -74,6 +75,8 @@ def _one(stage: Stage, start: Start, bootstrap: str | None, seconds: int, number
         )
         routed_ms = float(stage.ask(database, UNTIL_ROUTED))
     stage.drop(database)
+    if bootstrap is not None:
+        clear(bootstrap)
     return Seen(**found), routed_ms
 
 

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from confluent_kafka.admin import AdminClient
+
 from shared.log import Log, Message, Reader, Record, TopicPartition
 from shared.log.choose import open_log
 from shared.settings import Settings, read_settings
@@ -12,6 +14,7 @@ from shared.topics import DEFAULT_PARTITIONS, Topic
 
 APPEND = 2000
 APPENDS_AT_ONCE = 4
+TIMEOUT_S = 15.0
 
 
 def settings_of(env: Mapping[str, str]) -> Settings:
@@ -42,6 +45,20 @@ async def fill(env: Mapping[str, str], messages: Sequence[Message]) -> None:
                 await asyncio.gather(*(producer.append(batch) for batch in batches[i : i + APPENDS_AT_ONCE]))
         finally:
             await producer.close()
+
+
+def clear(bootstrap: str) -> None:
+    """Every topic of a Kafka of our own goes, with the groups that read them: a service that starts on a fresh database
+    would otherwise first take up what was measured before."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    groups = [group.group_id for group in admin.list_consumer_groups().result(TIMEOUT_S).valid]
+    if groups:
+        for deleted in admin.delete_consumer_groups(groups).values():
+            deleted.result(TIMEOUT_S)
+    topics = [name for name in admin.list_topics(timeout=TIMEOUT_S).topics if not name.startswith("__")]
+    if topics:
+        for deleted in admin.delete_topics(topics).values():
+            deleted.result(TIMEOUT_S)
 
 
 async def stored_records(env: Mapping[str, str], topics: Sequence[str]) -> int:
