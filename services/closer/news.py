@@ -7,9 +7,9 @@ Decisions and routed feedback are two topics: news may come before the feedback 
 while.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from services.closer import metrics, moves, works
 from services.closer.check import InForce
@@ -29,28 +29,17 @@ _LOCK = 0x4E455753  # "NEWS"
 
 _ALONE = "SELECT pg_try_advisory_xact_lock($1)"
 _DUE = """
-SELECT workspace, id::text, kind, source, work_id, name, name_id, at, heard_at, look_at, outcome,
+SELECT workspace, id::text, kind, source, work_id, name, name_id, at, heard_at, look_at, stage, outcome,
     feedback_ids::text[], reached::text[]
 FROM closer.news WHERE look_at <= $1 AND id <> ALL ($2::uuid[]) ORDER BY look_at, at, id LIMIT 1
 """
 _LOOKED = """
-UPDATE closer.news SET look_at = $3, outcome = $4, team = $5, reached = $6,
-    settled_at = CASE WHEN $4::text IS NOT NULL THEN coalesce(settled_at, $7) END
+UPDATE closer.news SET look_at = $3, stage = $4, outcome = $5, team = $6, reached = $7,
+    settled_at = CASE WHEN $5::text IS NOT NULL THEN coalesce(settled_at, $8) END
 WHERE workspace = $1 AND id = $2
 """
 
 _log = get_logger("closer")
-
-
-class _Look(NamedTuple):
-    outcome: str | None
-    """None: nothing came of it yet."""
-    again: bool
-    """Whether feedback that may still come is of interest."""
-    team: str | None = None
-    reached: Sequence[str] = ()
-    look_at: datetime | None = None
-    """Where a part of it is still to be done at once."""
 
 
 def heard(decided: Decided, work: Work, now: datetime) -> tuple[Any, ...]:
@@ -87,27 +76,38 @@ class News(Turns):
                 news = await driver.fetchrow(_DUE, effects.now, list(self._put_off))
                 if news is None:
                     return False
-                found = await self._look(driver, effects, news)
-                passed = effects.now - news["heard_at"]
-                look_at = effects.now + max(LOOK_FIRST, passed) if found.again else None
-                said = (found.look_at or look_at, found.outcome, found.team, list(found.reached), effects.now)
-                await driver.execute(_LOOKED, news["workspace"], news["id"], *said)
+                # By when it was to be looked at: after a pause of ours the feedback is not read yet.
+                last = news["look_at"] - news["heard_at"] >= LOOKED_FOR
+                found, team = await self._look(driver, effects, news)
+                outcome = found.outcome or ("nothing" if last else None)
+                said = (self._look_at(news, found, effects.now, last), found.stage, outcome, team, list(found.reached))
+                await driver.execute(_LOOKED, news["workspace"], news["id"], *said, effects.now)
         except Transient:
             if news is not None:
                 self._put_off[news["id"]] = now + PUT_OFF
             raise
-        if found.outcome not in (None, news["outcome"]):
-            metrics.NEWS.labels(news["kind"], found.outcome).inc()
+        if outcome not in (None, news["outcome"]):
+            metrics.NEWS.labels(news["kind"], outcome).inc()
             told = {name: news[name] for name in ("source", "work_id", "name", "name_id")}
-            _log.info(f"work.{news['kind']}", news=news["id"], team=found.team, outcome=found.outcome, **told)
+            _log.info(f"work.{news['kind']}", news=news["id"], team=team, outcome=outcome, **told)
         return True
 
-    async def _look(self, driver: Driver, effects: Effects, news: Mapping[str, Any]) -> _Look:
-        # By when it was to be looked at: after a pause of ours the feedback is not read yet.
-        last = news["look_at"] - news["heard_at"] >= LOOKED_FOR
-        if news["kind"] == "moved":
-            team = moves.ours(news, self._in_force().known_as)
-            outcome = await moves.settled(self._unit, driver, effects, news, team) or ("nothing" if last else None)
-            return _Look(outcome, outcome is None, team)
-        done = await works.look(self._unit, driver, effects, news)
-        return _Look(done.outcome or ("nothing" if last else None), not last, None, done.reached, done.look_at)
+    async def _look(self, driver: Driver, effects: Effects, news: Mapping[str, Any]) -> tuple[works.Looked, str | None]:
+        """With the team of ours that it was moved to."""
+        if news["kind"] != "moved":
+            return await works.look(self._unit, driver, effects, news), None
+        team = moves.ours(news, self._in_force().known_as)
+        outcome = await moves.settled(self._unit, driver, effects, news, team)
+        return works.Looked(outcome, (), "waiting", more=False), team
+
+    @staticmethod
+    def _look_at(news: Mapping[str, Any], found: works.Looked, now: datetime, last: bool) -> datetime | None:
+        """When it is looked at next. A move is done when something came of it; after work that has ended, feedback may come
+        that is linked to it too."""
+        due: datetime = news["look_at"]
+        heard_at: datetime = news["heard_at"]
+        if found.more:
+            return due
+        if last or (news["kind"] == "moved" and found.outcome is not None):
+            return None
+        return now + max(LOOK_FIRST, now - heard_at)

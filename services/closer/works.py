@@ -10,13 +10,11 @@ Initiatives are looked for once, when the news is heard: what is prepared later 
 after the news, so cases are looked for again.
 
 However many wait for it, a look is a short transaction: it ships one initiative, or tells `CASES_A_LOOK` cases, and what is left
-is looked at at once. How far it has come is kept in `look_at`, which stands before `heard_at` until all that was linked then has
-heard of it; what was told is in `reached`, the steps and the answers themselves.
+is looked at at once. How far it has come is its `stage`; what was told is in `reached`, the steps and the answers themselves.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from services.closer import initiatives
 from services.closer.case import decide
@@ -29,8 +27,9 @@ from services.closer.store import Effects, Unit
 from services.closer.transactions import Driver
 
 CASES_A_LOOK = 500
-_SHIPPING, _TELLING = timedelta(microseconds=2), timedelta(microseconds=1)
-"""Before `heard_at`: initiatives may still be to be shipped; only cases are still to be told."""
+Stage = Literal["heard", "shipping", "telling", "waiting"]
+"""Nobody has looked yet; initiatives may still be to be shipped; only cases are still to be told; all that was linked then has
+heard of it, and feedback may come that is linked too."""
 
 _NAMED = "SELECT DISTINCT case_id::text FROM closer.feedback WHERE workspace = $1 AND id = ANY ($2::uuid[])"
 # Where they go on, and not all of them have their step yet.
@@ -47,35 +46,36 @@ ORDER BY id LIMIT $5
 
 
 class Looked(NamedTuple):
-    reached: Sequence[str]
-    """The cases that have their step of it."""
     outcome: str | None
     """What became of it so far. None: nothing here is linked to it."""
-    look_at: datetime | None
-    """Where more is to be done at once."""
+    reached: Sequence[str]
+    """The cases that have their step of it."""
+    stage: Stage
+    more: bool
+    """Whether it is to be looked at again at once."""
 
 
 async def look(unit: Unit, driver: Driver, effects: Effects, news: Mapping[str, Any]) -> Looked:
-    heard_at, look_at = news["heard_at"], news["look_at"]
+    stage: Stage = news["stage"]
     source, work_id = news["source"], news["work_id"]
     linked: list[Initiative] = []
-    if look_at <= heard_at:
+    if stage != "waiting":
         linked = await initiatives.of_work(driver, news["workspace"], source, work_id)
-    if look_at == heard_at:
+    if stage == "heard":
         for one in linked:
             await initiatives.step(driver, one, effects.now, f"work.{news['kind']}", source, work_id)
-    ready = await _to_be_shipped(driver, news, linked) if look_at in (heard_at, heard_at - _SHIPPING) else None
+    ready = await _to_be_shipped(driver, news, linked) if stage in ("heard", "shipping") else None
     if ready is not None and ready.answer is not None:
         cases = await gather(unit, driver, news["workspace"], sorted(await initiatives.cases_of(driver, ready)))
         reached = _on_their_timelines(effects, news, cases)
         await ship(unit, driver, effects, ready, cases, ready.answer, ready.language, source)
-        return Looked(reached, "answered", heard_at - _SHIPPING)
+        return Looked("answered", reached, "shipping", more=True)
     untold = await _untold(driver, news, linked)
     cases = await gather(unit, driver, news["workspace"], untold[:CASES_A_LOOK])
     reached = _on_their_timelines(effects, news, cases)
     outcome = news["outcome"] or ("told" if reached or linked else None)
-    again = look_at if look_at > heard_at else heard_at - _TELLING
-    return Looked(reached, outcome, again if len(untold) > CASES_A_LOOK else None)
+    more = len(untold) > CASES_A_LOOK
+    return Looked(outcome, reached, "telling" if more and stage != "waiting" else "waiting", more)
 
 
 async def _to_be_shipped(driver: Driver, news: Mapping[str, Any], linked: Sequence[Initiative]) -> Initiative | None:
