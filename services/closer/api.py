@@ -218,7 +218,7 @@ class Desk:
                 " AND u.workspace = c.workspace AND u.unfinished AND u.id <> c.id WHERE c.id = $1",
                 case_id,
             )
-        also = await also_told(driver, case_id) if verb in ("resolve", "decline") else []
+        also = await also_told(driver, [case_id]) if verb in ("resolve", "decline") else []
         found = await self._unit.cases.by_id(driver, [one for one in (case_id, into, *also) if one is not None])
         held = found.get(case_id)
         if held is None or held.case.workspace != principal.workspace:

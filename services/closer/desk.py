@@ -445,12 +445,7 @@ class Desk:
         """The newest address is the one that the customer reads."""
         customer = feedback.value.customer
         if customer is not None and customer.email and customer.email != held.personal.email:
-            held.personal = Personal(
-                email=customer.email,
-                name=customer.name or held.personal.name,
-                locale=customer.locale or held.personal.locale,
-                answer=held.personal.answer,
-            )
+            held.personal = held.personal.reached_at(customer.email, customer.name, customer.locale)
 
     def _count(self, outcome: str, feedback_id: str) -> None:
         self._outcomes.setdefault(outcome, []).append(feedback_id)

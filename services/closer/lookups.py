@@ -112,11 +112,11 @@ async def answers(driver: Driver, workspace: str, ids: Sequence[str]) -> dict[st
     return {str(row["feedback_id"]): (str(row["case_id"]), row["generation"]) for row in rows}
 
 
-async def also_told(driver: Driver, case_id: str) -> list[str]:
-    """The cases of other customers that went on in this one, so that they can be locked with it."""
+async def also_told(driver: Driver, case_ids: Sequence[str]) -> list[str]:
+    """The cases of other customers that went on in these, so that they can be locked with them."""
     rows = await driver.fetch(
-        "SELECT also->>0 AS id FROM closer.case c, jsonb_array_elements(c.data->'also') AS also WHERE c.id = $1",
-        case_id,
+        "SELECT also->>0 AS id FROM closer.case c, jsonb_array_elements(c.data->'also') AS also WHERE c.id = ANY ($1::uuid[])",
+        case_ids,
     )
     return [row["id"] for row in rows]
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from services.closer import commands
 from services.closer.case import Case, decide
 from services.closer.notify import another
-from services.closer.store import Effects, Held, Personal
+from services.closer.store import Effects, Held
 from shared.events.identity import customer_of
 
 
@@ -38,7 +38,7 @@ def _learn_contact(held: Held, other: Held) -> None:
         return
     newer = held.case.id > other.case.id and customer_of(None, fresh.email) != customer_of(None, known.email)
     if not known.email or newer:
-        other.personal = Personal(fresh.email, fresh.name or known.name, fresh.locale or known.locale, known.answer)
+        other.personal = known.reached_at(fresh.email, fresh.name, fresh.locale)
 
 
 def _promise(

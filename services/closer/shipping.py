@@ -11,7 +11,7 @@ from services.closer import initiatives
 from services.closer.case import decide
 from services.closer.commands import Merge, Resolve
 from services.closer.initiatives import Initiative
-from services.closer.lookups import others_to_tell, unsubscribed_of
+from services.closer.lookups import also_told, others_to_tell, unsubscribed_of
 from services.closer.merging import joins
 from services.closer.notify import another
 from services.closer.records import MERGES_FOLLOWED
@@ -26,9 +26,6 @@ WITH RECURSIVE way AS (
     SELECT way.first, c.id, (c.data->>'merged_into')::uuid, steps + 1 FROM way
     JOIN closer.case c ON c.id = way.onward AND c.workspace = $1 WHERE steps < $3)
 SELECT first::text, id::text FROM way WHERE onward IS NULL
-"""
-_ALSO = """
-SELECT also->>0 AS id FROM closer.case c, jsonb_array_elements(c.data->'also') AS also WHERE c.id = ANY ($1::uuid[])
 """
 
 
@@ -52,8 +49,8 @@ async def gather(unit: Unit, driver: Driver, workspace: str, cases: Sequence[str
         rows = await driver.fetch(_ONWARD, workspace, cases, MERGES_FOLLOWED)
         onward = {row["first"]: row["id"] for row in rows}
         ends = set(onward.values())
-        also = {row["id"] for row in await driver.fetch(_ALSO, list(ends))} if ends else set()
-        held = await unit.cases.by_id(driver, sorted(ends | also)) if ends else {}
+        also = await also_told(driver, sorted(ends))
+        held = await unit.cases.by_id(driver, sorted(ends.union(also)))
         here = [held[identity].case for identity in ends]
         if all(case.state != "merged" and all(one.case_id in held for one in case.also) for case in here):
             return Gathered(onward, held)

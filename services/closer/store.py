@@ -96,6 +96,10 @@ class Personal(Struct, omit_defaults=True, gc=False):
     locale: str | None = None
     answer: Answer | None = None
 
+    def reached_at(self, email: str, name: str | None, locale: str | None) -> "Personal":
+        """With another address, and whatever came with it."""
+        return Personal(email, name or self.name, locale or self.locale, self.answer)
+
 
 _data = msgspec.json.Decoder(_Data)
 _personal = msgspec.json.Decoder(Personal)
