@@ -42,7 +42,7 @@ async def test_one_is_begun_with_cases_by_id_or_address_and_shipped(site: Consol
     page = (await visitor.get(place)).text
     for part in ("Dark &lt;b&gt;mode&lt;/b&gt;", f'href="/cases/{first}"', f'href="/cases/{second}"', "jira JIRA-7"):
         assert part in page, part
-    assert "tell 2 customers" in page
+    assert "tell the customers (2)" in page
     assert f'href="{place}"' in (await visitor.get(f"/cases/{first}")).text
     await visitor.post(f"{place}/take_out", {"case": second})
     assert f'href="/cases/{second}"' not in (await visitor.get(place)).text
@@ -58,10 +58,44 @@ async def test_one_is_begun_with_cases_by_id_or_address_and_shipped(site: Consol
     assert [row["state"] for row in states] == ["resolved"]
 
 
+async def test_cases_that_are_chosen_in_the_queue_go_into_an_initiative(site: Console) -> None:
+    first, second, third = [await opened(site, text, text) for text in ("one", "two", "three")]
+    visitor, place = await begun(site, first)
+    queue = (await visitor.get("/cases")).text
+    identity = place.rpartition("/")[2]
+    assert f'<option value="{identity}">Dark &lt;b&gt;mode&lt;/b&gt;</option>' in queue
+    chosen = {"verb": "initiative", "id": [second, third], "initiative": identity, "back": "/cases"}
+    answer = await visitor.post("/cases/bulk", chosen)
+    assert (answer.status_code, answer.headers["location"]) == (303, place)
+    page = (await visitor.get(place)).text
+    assert all(f'href="/cases/{case}"' in page for case in (first, second, third))
+    refused = await visitor.post("/cases/bulk", chosen | {"id": "01234567-0123-7123-8123-0123456789ab"})
+    assert refused.status_code == 422
+    assert 'role="alert"' in refused.text
+    nowhere = chosen | {"initiative": "01234567-0123-7123-8123-0123456789ab"}
+    assert (await visitor.post("/cases/bulk", nowhere)).status_code == 404
+    assert (await visitor.post("/cases/bulk", chosen | {"initiative": "../x"})).status_code == 404
+
+
+async def test_cases_that_are_chosen_in_the_queue_wait_in_the_form_of_a_new_initiative(site: Console) -> None:
+    first, second = await opened(site, "one", "ann"), await opened(site, "two", "bo")
+    visitor = await site.sign_in("li@example.com")
+    await visitor.get("/cases")
+    chosen = {"verb": "initiative", "id": [first, second], "initiative": "", "back": "/cases"}
+    answer = await visitor.post("/cases/bulk", chosen)
+    assert answer.status_code == 303
+    place, _, anchor = answer.headers["location"].partition("#")
+    page = (await visitor.get(place)).text
+    assert f">{first}\n{second}</textarea>" in page
+    assert f'id="{anchor}"' in page
+    none = await visitor.post("/cases/bulk", chosen | {"id": []})
+    assert none.headers["location"] == "/cases"
+
+
 async def test_what_is_shipped_upstream_says_how_many_wait_and_the_form_is_one_click_away(site: Console) -> None:
     case = await opened(site, "Dark mode?", "ann")
     visitor, place = await begun(site, case)
-    words = "shipped upstream: 1 customers wait to be told"
+    words = "shipped upstream; customers who wait to be told: 1"
     assert words not in (await visitor.get("/initiatives")).text
     event = await heard(site)
     for path in ("/initiatives", "/initiatives?state=upstream", place, "/cases"):
@@ -100,7 +134,7 @@ async def test_a_case_that_was_merged_twice_waits_as_the_last_one_does(site: Con
     for one, into in ((first, second), (second, third)):
         assert (await visitor.post(f"/cases/{one}/merge", {"into": into})).status_code == 303
     await heard(site)
-    assert "shipped upstream: 1 customers wait to be told" in (await visitor.get(place)).text
+    assert "shipped upstream; customers who wait to be told: 1" in (await visitor.get(place)).text
 
 
 async def test_what_is_refused_comes_back_with_what_was_typed(site: Console) -> None:

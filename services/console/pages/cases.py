@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse
 
 from services.console.board import NO_POLICY
 from services.console.pages import Site, back_to
-from services.console.pages.initiatives import waiting_to_be_told
+from services.console.pages.initiatives import gather, open_ones, waiting_to_be_told
 from services.console.pages.signals import signals_up
 from services.console.queries import Queries, Rows
 from services.console.render import query
@@ -33,7 +33,7 @@ PRESENT = timedelta(seconds=45)
 THANKED = timedelta(days=30)
 BULK_MAX = 200
 NAME_MAX_CHARS = 40
-BULK_VERBS = ("acknowledge", "assign", "reassign", "wait", "resume")
+BULK_VERBS = ("acknowledge", "assign", "reassign", "wait", "resume", "initiative")
 
 View = Literal["mine", "team", "unassigned", "soon", "breached", "waiting", "held", "open", "finished", "all"]
 VIEWS: tuple[View, ...] = get_args(View)
@@ -152,6 +152,7 @@ def routes_for(site: Site) -> APIRouter:
             first=query(asked.parts) if after else None,
             come_from=query(asked.parts),
             bulk_verbs=BULK_VERBS,
+            initiatives=await open_ones(site, visit.workspace),
             signals=await signals_up(site, visit.workspace, asked.teams_of(visit)),
             shipped_upstream=await waiting_to_be_told(site, visit.workspace),
         )
@@ -179,6 +180,8 @@ def routes_for(site: Site) -> APIRouter:
         verb, ids = str(form.get("verb", "")), [str(one) for one in form.getlist("id")][:BULK_MAX]
         if verb not in BULK_VERBS:
             raise malformed(f"verb: one of {', '.join(BULK_VERBS)}")
+        if verb == "initiative" and ids:
+            return await gather(site, visit, str(form.get("initiative", "")), ids)
         body = {"assign": {"to": form.get("to")}, "reassign": {"team": form.get("team")}}.get(verb)
         done, refused = 0, list[str]()
         for case_id in ids:

@@ -5,7 +5,7 @@ Whatever is refused comes back as the page with the reason on top and what was t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -50,6 +50,10 @@ _WAITING = """
 SELECT id, title, waiting FROM published.initiatives
 WHERE workspace = :workspace AND shipped_at IS NULL AND shipped_upstream AND waiting > 0 ORDER BY created_at LIMIT :limit
 """
+_OPEN = """
+SELECT id, title FROM published.initiatives WHERE workspace = :workspace AND shipped_at IS NULL
+ORDER BY created_at DESC, id DESC LIMIT :limit
+"""
 _OF_CASE = """
 SELECT i.id, i.title FROM published.initiative_cases c JOIN published.initiatives i ON i.workspace = c.workspace
     AND i.id = c.initiative_id
@@ -61,9 +65,10 @@ def routes_for(site: Site) -> APIRouter:
     routes = site.routes()
 
     @routes.get("/initiatives")
-    async def initiatives(request: Request, state: str = "open", page: str = "1") -> Response:
+    async def initiatives(request: Request, state: str = "open", page: str = "1", cases: str = "") -> Response:
+        """`cases`: of the initiative that is to be begun."""
         visit = await site.door.visit(request)
-        return await _listed(site, visit, state, _number(page))
+        return await _listed(site, visit, state, _number(page), typed={"cases": "\n".join(_ID.findall(cases))})
 
     @routes.post("/initiatives")
     async def begin(request: Request) -> Response:
@@ -103,6 +108,21 @@ def routes_for(site: Site) -> APIRouter:
         return _back(site, initiative_id, verb)
 
     return routes
+
+
+async def gather(site: Site, visit: Visit, identity: str, cases: Sequence[str]) -> Response:
+    """Cases that were chosen elsewhere go into that initiative; without one, into one that is yet to be begun."""
+    if not identity:
+        return RedirectResponse(f"/initiatives{query({'cases': ' '.join(cases)})}#begin", 303)
+    if not _ID.fullmatch(identity):
+        raise not_found("no initiative has this id")
+    try:
+        await site.closer.call(visit, "POST", f"/v1/initiatives/{identity}/cases", {"cases": cases})
+    except Problem as problem:
+        if problem.status not in (409, 422):
+            raise
+        return await _shown(site, visit, identity, 1, problem, {"cases": "\n".join(cases)})
+    return _back(site, identity, "cases")
 
 
 def _asked(verb: str, path: str, form: FormData) -> tuple[str, str, Any]:
@@ -216,6 +236,11 @@ async def _shown(
 async def waiting_to_be_told(site: Site, workspace: str) -> Rows:
     """Those that are shipped upstream while their customers wait, the oldest first."""
     return await site.queries.rows(_WAITING, workspace=workspace, limit=WAITING_SHOWN)
+
+
+async def open_ones(site: Site, workspace: str) -> Rows:
+    """The newest, as many as one would choose from."""
+    return await site.queries.rows(_OPEN, workspace=workspace, limit=PAGE)
 
 
 async def initiatives_of(site: Site, workspace: str, case_id: str) -> Rows:
