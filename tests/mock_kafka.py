@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 import confluent_kafka
 
+PRODUCE = 0
 LIST_OFFSETS = 2
 OFFSET_FETCH = 9
 UNKNOWN_TOPIC_OR_PART = 3
 NOT_COORDINATOR = 16
+NOT_ENOUGH_REPLICAS = 19
 _PRODUCER = 0
 
 
@@ -36,6 +38,9 @@ class MockKafka:
         self._library.rd_kafka_mock_push_request_errors_array(
             self._cluster, ctypes.c_int16(request), ctypes.c_size_t(times), codes
         )
+
+    def err_no_more(self, request: int) -> None:
+        self._library.rd_kafka_mock_clear_request_errors(self._cluster, ctypes.c_int16(request))
 
     def hide(self, topic: str) -> None:
         """It is there, and not in the metadata."""

@@ -1,4 +1,5 @@
-"""A broker that has not heard of a topic yet, or no longer leads a partition, says "unknown topic" of what is there.
+"""A broker that has not heard of a topic yet, or no longer leads a partition, says "unknown topic" of what is there; one that is
+alone of three says that it cannot store.
 
 That passes by itself: nobody's record is at fault, and no process need end.
 """
@@ -11,13 +12,24 @@ from typing import Any
 import pytest
 
 from shared.errors import Misuse, Transient
-from shared.log import TopicPartition
+from shared.log import Message, TopicPartition
 from shared.log.kafka import KafkaLog, KafkaSettings
 from shared.log.kafka.admin import STALE_TRIES
+from shared.log.kafka.producer import STALL_S
 from tests import brokerless_kafka
-from tests.mock_kafka import LIST_OFFSETS, NOT_COORDINATOR, OFFSET_FETCH, UNKNOWN_TOPIC_OR_PART, MockKafka, running
+from tests.mock_kafka import (
+    LIST_OFFSETS,
+    NOT_COORDINATOR,
+    NOT_ENOUGH_REPLICAS,
+    OFFSET_FETCH,
+    PRODUCE,
+    UNKNOWN_TOPIC_OR_PART,
+    MockKafka,
+    running,
+)
 
 PATIENCE_S = 60.0
+SLACK_S = 1.5
 PLACE = TopicPartition("in", 0)
 
 
@@ -82,6 +94,39 @@ async def test_whether_a_log_is_there_that_names_no_broker() -> None:
         with pytest.raises(Transient):
             await log.ping()
         await log.close()
+
+
+async def test_where_a_broker_can_store_nothing_one_call_waits_and_the_others_are_told_at_once(
+    kafka: MockKafka,
+) -> None:
+    """They connected, and each waited for an answer in its turn: up to four seconds, which was twice what is promised."""
+    log = KafkaLog(KafkaSettings(kafka.bootstrap))
+    producer = await log.producer()
+    clock = asyncio.get_running_loop().time
+
+    async def refused() -> float:
+        began = clock()
+        with pytest.raises(Transient):
+            await producer.append([Message("in", b"k", b"v", [])])
+        return clock() - began
+
+    await producer.append([Message("in", b"k", b"v", [])])
+    kafka.err(PRODUCE, NOT_ENOUGH_REPLICAS, 10_000)
+    await refused()
+    await refused()
+    took = sorted(await asyncio.gather(*(refused() for _ in range(20))))
+    assert took[-1] < STALL_S + SLACK_S
+    assert took[-2] < STALL_S / 2
+    kafka.err_no_more(PRODUCE)
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(Transient):
+                await producer.append([Message("in", b"k", b"v", [])])
+                break
+            await asyncio.sleep(0.1)
+    await asyncio.gather(*(producer.append([Message("in", b"k", b"v", [])]) for _ in range(20)))
+    await producer.close()
+    await log.close()
 
 
 async def test_who_no_longer_coordinates_a_group_is_asked_for_its_positions(kafka: MockKafka) -> None:

@@ -7,6 +7,8 @@ What the client does badly, and the rule here (each has its test in `tests/contr
   (`OutOfOrderSequenceNumber`): it is retired, takes nothing new, and a fresh one takes over.
 * Its `send` expires nothing while the broker is away, and its `start` and `stop` may hang: every wait has a
   deadline, what waits is bounded in bytes, and an absent log is answered at once after `STALL_S`.
+* It connects to whoever is there, also to one broker of three that can store nothing by itself: the log is back when a
+  write was answered, and until then one call tries it while the others are told at once.
 * One message too large fails the whole write it is in: sizes are looked at before, and where a topic allows less
   than we thought, the write is taken apart and each caller hears about his own.
 
@@ -37,6 +39,7 @@ from shared.topics import MAX_MESSAGE_BYTES
 STALL_S = 2.0  # no answer to a write, or no connection, for so long: the log is away
 CALL_MAX_S = 10.0  # behind writes that are answered, only slowly
 TICK_S = 0.1  # how often we look for a stall
+DOUBT_S = 5.0  # so long after a write that was not answered, one call at a time tries whether the log is back
 REQUEST_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5.0
 CONNECT_PAUSE_S = 0.25
@@ -164,7 +167,9 @@ class KafkaProducer:
         }
         self._stall_s = stall_s
         self._client: _Client | None = None
-        self._away_since: float | None = None
+        self._away_since: float | None = None  # without a connection, or without an answer since one was lost
+        self._doubted_at: float | None = None
+        self._trying: asyncio.Future[None] | None = None
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._ready: set[_Lane] = set()
         self._wake = asyncio.Event()
@@ -202,6 +207,8 @@ class KafkaProducer:
         if self._waiting_bytes + size > WAITING_MAX_BYTES:
             raise Transient("Kafka, appending: too much is waiting already", retry_after=RETRY_AFTER_S)
         call = _Call(self._loop.create_future(), len(messages), self._alive)
+        if self._away_since is not None and (self._trying is None or self._trying.done()):
+            self._trying = call.answer
         for topic, key, value, headers in messages:
             partitions = counts[topic]
             number = partition_of(key, partitions) if key is not None else next(self._keyless) % partitions
@@ -285,7 +292,9 @@ class KafkaProducer:
             except BaseException:
                 await candidate.discard()
                 raise
-            self._client, self._away_since = candidate, None
+            self._client = candidate
+            if self._doubted_at is None:
+                self._away_since = None
             self._connected.set()
             self._ready.update(lane for lane in self._lanes.values() if lane.waiting or lane.retry)
             self._wake.set()
@@ -351,6 +360,8 @@ class KafkaProducer:
             del client.writes[lane.node]
             self._wake.set()  # whoever waited for this broker
         if error is None:
+            if client is self._client:
+                self._away_since = self._doubted_at = None
             for _, _, _, call in taken:
                 call.stored()
         else:
@@ -384,7 +395,7 @@ class KafkaProducer:
                     self._discard(lane.client)
                     self._fail(lane, unknown("appending", "no answer in time"))
                 oldest = lane.oldest
-                if oldest is not None and (oldest < late if self._client is None else oldest < now - CALL_MAX_S):
+                if oldest is not None and oldest < (now - CALL_MAX_S if self._away_since is None else late):
                     self._fail(lane, unknown("appending", "no broker answers in time"))
             if self._client is not None and now - self._partitions_at > PARTITIONS_MAX_AGE_S:
                 self._partitions_at = now
@@ -395,7 +406,11 @@ class KafkaProducer:
     # Endings
 
     def _is_away(self) -> bool:
-        return self._away_since is not None and self._alive - self._away_since > self._stall_s
+        if self._away_since is None or self._alive - self._away_since <= self._stall_s:
+            return False
+        if self._client is None or self._doubted_at is None:
+            return self._client is None
+        return self._alive - self._doubted_at < DOUBT_S and self._trying is not None and not self._trying.done()
 
     def _retire(self, client: _Client, why: BaseException) -> None:
         """It gets nothing new. Writes of other partitions that it has in flight may still end well."""
@@ -404,8 +419,9 @@ class KafkaProducer:
         client.retired = True
         _log.warning("a Kafka producer is replaced: %r", why)
         if self._client is client:
-            self._client = None
-            self._away_since = self._alive
+            self._client, self._doubted_at = None, self._alive
+            if self._away_since is None:
+                self._away_since = self._alive
             self._connected.clear()
             self._needed.set()
 
