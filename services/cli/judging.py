@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from services.cli import EXPLICIT_CONFIG, client
 from shared.clock import SystemClock
 from shared.errors import Misuse, Rejected
+from shared.events.envelope import rfc3339
 from shared.web import strict_json
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def explainer(model: Path | None = None) -> Explainer:
     if model is not None and judge is None:
         raise Misuse(f"{model}: there is no such file")
     ruleset = replace(load(client.local_config()), judge=judge)
-    return Explainer(ruleset.metrics, lambda some: [explain(ruleset, one) for one in some], 1)
+    now = rfc3339(SystemClock().now())
+    return Explainer(ruleset.metrics, lambda some: [explain(ruleset, {"received_at": now, **one}) for one in some], 1)
 
 
 def feedback_lines(path: Path, read: Callable[[Any], T], wrong: Callable[[str], None]) -> Iterator[T]:

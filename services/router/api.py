@@ -19,6 +19,7 @@ from services.router.shadow_kept import KeptShadows
 from shared.auth import Principal, needs
 from shared.config import Config
 from shared.errors import Transient
+from shared.events.envelope import rfc3339
 from shared.events.feedback import Emotion, Kind, Priority, Reason, Sentiment, Urgency
 from shared.log import Reader
 from shared.runtime import Runtime
@@ -236,11 +237,12 @@ def routes_for(runtime: Runtime, in_force: InForce, kept: KeptModels, shadows: K
     @routes.post("/v1/rules/explain", **answers(ExplainedAnswer))
     async def explained(body: dict[str, Any] | Several, principal: Reading) -> dict[str, Any] | list[dict[str, Any]]:
         """One full decision about this feedback (the body, or its member `feedback`) by the rules in force, and the rules
-        that almost did (`almost`); of a list, one for each in order. Nothing is stored."""
+        that almost did (`almost`); of a list, one for each in order. What does not say when it was received is received now.
+        Nothing is stored."""
         ruleset, _ = in_force()
-        decisions = []
+        now, decisions = rfc3339(runtime.clock.now()), []
         for one in body if isinstance(body, list) else [body]:
-            decisions.append(_explained(ruleset, one))
+            decisions.append(_explained(ruleset, one, now))
             await asyncio.sleep(0)  # every rule is looked at for each: the others of this process have their turn
         return decisions if isinstance(body, list) else decisions[0]
 
@@ -263,11 +265,11 @@ def routes_for(runtime: Runtime, in_force: InForce, kept: KeptModels, shadows: K
     return routes
 
 
-def _explained(ruleset: Ruleset, body: dict[str, Any]) -> dict[str, Any]:
+def _explained(ruleset: Ruleset, body: dict[str, Any], now: str) -> dict[str, Any]:
     feedback = body.get("feedback", body)
     if not isinstance(feedback, dict):
         raise malformed("feedback is an object, as POST /v1/feedback takes it.")
-    return explain(ruleset, {"source": "explain", **feedback})
+    return explain(ruleset, {"source": "explain", "received_at": now, **feedback})
 
 
 def _teams(in_force: InForce, workspace: str) -> frozenset[str]:

@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from services.router.sse import BadCursor, Cursors, frame
 from shared.auth import Keys
 from shared.config import ConfigError, config_of, read_dir
 from shared.database.tables import workspace
+from shared.events.envelope import rfc3339
 from shared.log import Message
 from shared.runtime import Process, serve
 from shared.settings import Settings, read_settings
@@ -346,6 +348,20 @@ async def test_the_rules_in_force_and_a_change_of_them(served: Served) -> None:
             served.process.services[0].check(config_of(read_dir(served.config)))
         response = await client.post("/v1/rules/explain", json={"text": "a return"})
         assert response.json()["ruleset_version"] == second["version"]
+
+
+async def test_what_is_tried_out_is_received_now_and_says_that_it_would_be_held(served: Served) -> None:
+    now, hour = served.process.runtime.clock.now(), timedelta(hours=1)
+    window = f"suppress: {{from: {rfc3339(now - hour)}, until: {rfc3339(now + hour)}, because: maintenance}}"
+    (served.config / "routing.yaml").write_text(RULES.replace("{watch: sales}", f"{{{window}}}"))
+    async with served.client() as client, asyncio.timeout(PATIENCE_S):
+        decision: dict[str, Any] = {}
+        while "held.until" not in str(decision.get("reasons")):
+            decision = (await client.post("/v1/rules/explain", json={"text": "a refund"})).json()
+            await asyncio.sleep(0.05)
+        before = {"text": "a refund", "received_at": rfc3339(now - 2 * hour)}
+        answer = await client.post("/v1/rules/explain", json=before)
+    assert "held.until" not in str(answer.json()["reasons"])
 
 
 async def test_the_topics_are_described(served: Served) -> None:

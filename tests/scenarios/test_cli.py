@@ -292,6 +292,14 @@ def test_explain_decides_whole_and_a_line_each(flywheel: Flywheel, tmp_path: Pat
     assert 'Rule "wants-a-feature" holds' in one.out
 
 
+def test_what_is_tried_out_here_is_received_now(flywheel: Flywheel, tmp_path: Path) -> None:
+    shutil.copytree(STARTER, tmp_path / "config")
+    edit(tmp_path / "config", "routing.yaml", "{prioritise: normal}", '{suppress: {for: 2h, because: "a fair"}}')
+    said = flywheel("rules", "explain", "--config", "config", "--text", "希望增加深色模式")
+    assert "nobody is troubled by it before 20" in said.out
+    assert "a fair" in said.out
+
+
 def test_what_people_decided_is_learnt_and_asked(flywheel: Flywheel, tmp_path: Path) -> None:
     """Without a word of it in any lexicon; and a line that says nothing that can be read is named."""
     sales = [{"text": f"The hedgehog stall at the fair, day {day}", "team": "sales"} for day in range(25)]

@@ -101,7 +101,7 @@ class Params(BaseModel):
 def apply(draft: Draft, params: Params) -> None:
     received = _read(draft.received_at)
     if received is None or received.year not in YEARS:
-        return  # what is only tried out has no time
+        return  # an example that does not say when it was received
     until = params.ends((received if received.tzinfo else received.replace(tzinfo=UTC)).astimezone(UTC))
     if until is not None:
         draft.held = Held(rfc3339(until), params.because)
