@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.brokers import free_port
-from tests.deployment import Deployment
+from tests.deployment import READY_S, Deployment
 from tests.faults import ledger as book
 from tests.faults.conftest import Say
 from tests.faults.settled import settled
@@ -49,7 +49,7 @@ def test_row_23_ingests_answer_is_lost_after_the_log_has_it(tmp_path: Path, data
                 ledger, lambda: f"http://127.0.0.1:{port}", lambda: deployment.api_key, threads=CLIENTS
             )
             with drivers:
-                deployment.until(lambda: road.lost >= LOST)
+                deployment.until(lambda: road.lost >= LOST, seconds=600 if FULL else READY_S)
         asyncio.run(settled(database_url, ledger))
         counts = book.judge(database_url, ledger)
     say("row 23, ingest's answers lost", counts, answers_lost=road.lost)
@@ -72,7 +72,7 @@ def test_row_23_the_databases_answer_is_lost_after_it_has_committed(
             ) as drivers:
                 road.share = OF_THE_DATABASE
                 drivers.wait_for(50)
-                deployment.until(lambda: road.lost >= LOST)
+                deployment.until(lambda: road.lost >= LOST, seconds=600 if FULL else READY_S)
                 road.share = 0.0
                 drivers.wait_for(len(ledger.ids) + 20)
             asyncio.run(settled(database_url, ledger))
