@@ -152,7 +152,7 @@ def routes_for(site: Site) -> APIRouter:
             first=query(asked.parts) if after else None,
             come_from=query(asked.parts),
             bulk_verbs=BULK_VERBS,
-            initiatives=await open_ones(site, visit.workspace),
+            initiatives=await open_ones(site, visit.workspace) if visit.person.is_at_least("agent") else (),
             signals=await signals_up(site, visit.workspace, asked.teams_of(visit)),
             shipped_upstream=await waiting_to_be_told(site, visit.workspace),
         )
