@@ -43,8 +43,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_LINE_CHARS = 998
 """What a line of a mail may hold (RFC 5322 §2.1.1)."""
 
-
-WRITTEN = frozenset({"from", "to", "subject"})
+_WRITTEN = frozenset({"from", "to", "subject"})
 
 
 class _Policy(policy.EmailPolicy):
@@ -53,7 +52,7 @@ class _Policy(policy.EmailPolicy):
     URI), and taking apart twenty headers was most of what a mail cost."""
 
     def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
-        if name.lower() in WRITTEN:
+        if name.lower() in _WRITTEN:
             return super().header_store_parse(name, value)
         if not value.isascii() or not value.isprintable() or len(name) + 2 + len(value) > MAX_LINE_CHARS:
             raise Rejected(f"what {name} would say does not fit a header")
