@@ -408,9 +408,10 @@ class KafkaProducer:
     def _is_away(self) -> bool:
         if self._away_since is None or self._alive - self._away_since <= self._stall_s:
             return False
-        if self._client is None or self._doubted_at is None:
-            return self._client is None
-        return self._alive - self._doubted_at < DOUBT_S and self._trying is not None and not self._trying.done()
+        if self._client is None:
+            return True
+        is_doubted = self._doubted_at is not None and self._alive - self._doubted_at < DOUBT_S
+        return is_doubted and self._trying is not None and not self._trying.done()
 
     def _retire(self, client: _Client, why: BaseException) -> None:
         """It gets nothing new. Writes of other partitions that it has in flight may still end well."""
